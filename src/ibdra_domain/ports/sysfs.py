@@ -1,0 +1,34 @@
+"""Why: most facts about HCAs, and all about SR-IOV, stand in sysfs."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ibdra_domain.hardware import CharDevice, SysfsReading
+from ibdra_domain.identifiers import Pkey
+
+
+class Sysfs(Protocol):
+    """Facts and switches below one directory that stands for ``/sys``."""
+
+    def read(self) -> SysfsReading:
+        """Walk the tree once.
+
+        Raises HardwareUnreadable only if the directory itself cannot be read; every
+        other trouble is a warning in the reading.
+        """
+
+    def pkey_table(self, rdma_device: str, port: int) -> tuple[Pkey, ...]:
+        """Read the port's partition table, index 0 first, trailing empty entries cut.
+
+        Raises HardwareUnreadable if the port is not visible from this namespace.
+        """
+
+    def char_devices(self) -> tuple[CharDevice, ...]:
+        """List the RDMA character devices, those of devices in other namespaces too."""
+
+    def traffic_class(self, rdma_device: str, port: int) -> int | None:
+        """Read the port's default traffic class; None where the driver has no such file."""
+
+    def set_traffic_class(self, rdma_device: str, port: int, value: int) -> None:
+        """Write it.  Raises KernelRefused."""
