@@ -17,7 +17,7 @@ import msgspec
 
 from ibdra_domain.errors import InvalidConfig
 from ibdra_domain.identifiers import format_pkey, partition_of
-from ibdra_domain.link import IB_MTUS
+from ibdra_domain.link import IB_MTUS, IPOIB_HEADER
 
 API_GROUP = "ib.resource.sigs.k8s.io"
 API_VERSION = f"{API_GROUP}/v1alpha1"
@@ -141,8 +141,8 @@ def _check_mtu(value: int) -> tuple[str, str] | None:
     if value not in IB_MTUS:
         return (
             f"mtu {value} is not an InfiniBand MTU",
-            f"use one of {', '.join(map(str, IB_MTUS))} "
-            "(the interface gets 4 bytes less: IPoIB's header)",
+            f"use one of {', '.join(map(str, IB_MTUS))}"
+            f" (the interface gets {IPOIB_HEADER} bytes less: IPoIB's header)",
         )
     return None
 
@@ -155,9 +155,7 @@ def merge(configs: Iterable[IbConfig]) -> IbConfig:
     pkey = traffic_class = mtu = None
     for config in configs:
         pkey = config.pkey if config.pkey is not None else pkey
-        traffic_class = (
-            config.traffic_class if config.traffic_class is not None else traffic_class
-        )
+        traffic_class = config.traffic_class if config.traffic_class is not None else traffic_class
         mtu = config.mtu if config.mtu is not None else mtu
     return IbConfig(pkey=pkey, traffic_class=traffic_class, mtu=mtu)
 
@@ -166,9 +164,7 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise InvalidConfig(
-                f"{key!r} is given twice", remedy="keep one of the two", field=key
-            )
+            raise InvalidConfig(f"{key!r} is given twice", remedy="keep one of the two", field=key)
         found[key] = value
     return found
 
@@ -182,4 +178,4 @@ def _kind_of(value: object) -> str:
         return f"the text {value[:40]!r}"
     if isinstance(value, float):
         return f"the fraction {value!r}"
-    return {dict: "an object", list: "a list"}.get(type(value), "something else")
+    return "an object" if isinstance(value, Mapping) else "a list"

@@ -125,7 +125,8 @@ def parse_pci_address(text: str) -> PciAddress:
     lowered = text.strip().lower()
     if not _PCI.match(lowered):
         raise InvalidIdentifier(
-            f"{text!r} is not a PCI address", remedy="write domain:bus:device.function, 0000:3b:00.1"
+            f"{text!r} is not a PCI address",
+            remedy="write domain:bus:device.function, 0000:3b:00.1",
         )
     return PciAddress(lowered)
 

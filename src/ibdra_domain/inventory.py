@@ -36,9 +36,7 @@ from ibdra_domain.link import LinkLayer
 MELLANOX = 0x15B3
 # PCI device ids of VFs (mlx4, Connect-IB and mlx5 families): a VF passed through to a VM
 # has neither a physfn link nor an SR-IOV capability, its id is all there is.
-VF_DEVICE_IDS = frozenset(
-    {0x1002, 0x1004, 0x1012, 0x1014, 0x1016, 0x1018, 0x101A, 0x101C, 0x101E}
-)
+VF_DEVICE_IDS = frozenset({0x1002, 0x1004, 0x1012, 0x1014, 0x1016, 0x1018, 0x101A, 0x101C, 0x101E})
 
 
 class FunctionType(StrEnum):
