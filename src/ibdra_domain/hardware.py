@@ -99,8 +99,10 @@ class CharDevice(msgspec.Struct, frozen=True, kw_only=True):
     """A node below ``/dev/infiniband``.
 
     ``rdma_device`` is None and ``port`` 0 where the node serves no single one (rdma_cm;
-    uverbs has a device and no port).  The kernel gives numbers out anew at every
-    namespace move: a value of this type is true at the time it was read.
+    uverbs has a device and no port).  ``pci`` is the function below the device; with it
+    a device is still found from the host when it is in another namespace.  The kernel
+    gives numbers out anew at every namespace move: a value of this type is true at the
+    time it was read.
     """
 
     kind: CharDeviceKind
@@ -109,6 +111,7 @@ class CharDevice(msgspec.Struct, frozen=True, kw_only=True):
     minor: int
     rdma_device: str | None = None
     port: int = 0
+    pci: PciAddress | None = None
 
     @property
     def path(self) -> str:

@@ -1,0 +1,130 @@
+"""Devices as the scheduler sees them: attributes, and slices within the API's limits.
+
+Why: attribute names and types are a contract with every CEL selector ever written
+against this driver (D2).  A value that is unknown is left out, so that a selector on it
+does not match by accident; a value longer than the API allows is left out too, because
+the API server would refuse the whole slice for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from ibdra_domain.identifiers import gid_prefix
+from ibdra_domain.inventory import IbDevice
+from ibdra_domain.kube_objects import (
+    MAX_ATTRIBUTE_VALUE,
+    MAX_DEVICES_PER_SLICE,
+    MAX_OBJECT_NAME,
+    Device,
+    DeviceAttribute,
+    ObjectMeta,
+    ResourcePool,
+    ResourceSlice,
+    ResourceSliceSpec,
+)
+
+DRIVER_NAME = "ib.sigs.k8s.io"
+STANDARD = "resource.kubernetes.io/"
+
+
+def attributes_of(device: IbDevice) -> dict[str, str | int]:
+    """Give a device's attributes as plain values, unknown ones left out.
+
+    Names without a domain are the driver's own; ``resource.kubernetes.io/`` ones are
+    Kubernetes' standard (KEP-4381, KEP-6072) and let a claim match our devices with
+    another driver's GPUs.
+    """
+    link = device.link
+    candidates: dict[str, str | int | None] = {
+        "type": device.function_type.value,
+        "linkSpeed": link.rate.text if link.rate else None,
+        "linkSpeedGbps": link.rate.gbps if link.rate else None,
+        "linkWidth": f"{link.rate.width}X" if link.rate and link.rate.width else None,
+        "linkLayer": link.link_layer,
+        "portState": link.state.value if link.state else None,
+        "physicalState": link.physical_state,
+        "firmwareVersion": device.firmware,
+        "nodeGUID": device.node_guid,
+        "portGUID": link.gid0,
+        "subnetPrefix": gid_prefix(link.gid0) if link.gid0 else None,
+        "numaNode": device.numa_node,
+        "pciAddress": device.pci,
+        "parentDevice": device.parent_rdma_device,
+        "vfIndex": device.vf_index,
+        "lid": link.lid,
+        "smLid": link.sm_lid,
+        "rdmaDevice": device.rdma_device,
+        "netdev": device.netdev,
+        "port": device.port,
+        "boardId": device.board_id,
+        "hcaType": device.hca_type,
+        "rdmaIsolation": device.isolation.value if device.isolation else None,
+        f"{STANDARD}pcieRoot": device.pcie_root,
+        f"{STANDARD}pciBusID": device.pci,
+        f"{STANDARD}numaNode": device.numa_node if device.numa_node >= 0 else None,
+    }
+    return {
+        name: value
+        for name, value in candidates.items()
+        if value is not None and not (isinstance(value, str) and len(value) > MAX_ATTRIBUTE_VALUE)
+    }
+
+
+def to_dra_device(device: IbDevice) -> Device:
+    """Give the device as it stands in a slice."""
+    return Device(
+        name=device.name,
+        attributes={
+            name: DeviceAttribute(int_=value)
+            if isinstance(value, int)
+            else DeviceAttribute(string=value)
+            for name, value in attributes_of(device).items()
+        },
+    )
+
+
+def to_slices(
+    devices: Iterable[Device],
+    *,
+    node: str,
+    driver: str = DRIVER_NAME,
+    generation: int = 1,
+    per_slice: int = MAX_DEVICES_PER_SLICE,
+) -> tuple[ResourceSlice, ...]:
+    """Cut a node's pool into slices, in order; one empty slice if there is no device.
+
+    The pool is named after the node.  The empty slice says "nothing here", where no
+    slice would say "the driver has not spoken yet".
+    """
+    every = tuple(devices)
+    chunks: Sequence[tuple[Device, ...]] = [
+        every[i : i + per_slice] for i in range(0, len(every), per_slice)
+    ] or [()]
+    return tuple(
+        ResourceSlice(
+            metadata=ObjectMeta(name=slice_name(index, node=node, driver=driver)),
+            spec=ResourceSliceSpec(
+                driver=driver,
+                node_name=node,
+                pool=ResourcePool(
+                    name=node, generation=generation, resource_slice_count=len(chunks)
+                ),
+                devices=chunk,
+            ),
+        )
+        for index, chunk in enumerate(chunks)
+    )
+
+
+def slice_name(index: int, *, node: str, driver: str = DRIVER_NAME) -> str:
+    """Name a slice: index first, so that listings sort as the scheduler searches.
+
+    A name beyond the API's limit ends in a hash of what was cut off.
+    """
+    name = f"{index:x}-{driver}-{node}"
+    if len(name) <= MAX_OBJECT_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{name[: MAX_OBJECT_NAME - 17].rstrip('-.')}-{digest}"
