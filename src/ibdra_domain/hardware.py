@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ibdra_domain.identifiers import Gid, Guid, PciAddress
+from ibdra_domain.identifiers import Gid, Guid, PciAddress, port_guid_of
 from ibdra_domain.link import PortState, Rate
 
 
@@ -30,6 +30,11 @@ class NetDevice(msgspec.Struct, frozen=True, kw_only=True):
     hardware_address: str = ""
     mtu: int | None = None
     infiniband: bool = False
+
+    @property
+    def port_guid(self) -> Guid | None:
+        """The port GUID at the end of an IPoIB hardware address; None for other kinds."""
+        return port_guid_of(self.hardware_address)
 
 
 class HcaPort(msgspec.Struct, frozen=True, kw_only=True):

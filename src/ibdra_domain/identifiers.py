@@ -92,6 +92,21 @@ def gid_guid(gid: Gid) -> Guid:
     return Guid(gid[20:])
 
 
+_IPOIB_ADDRESS = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){19}\Z")
+
+
+def port_guid_of(hardware_address: str) -> Guid | None:
+    """Give the port GUID in a 20-byte IPoIB hardware address; None for other addresses.
+
+    The first four bytes (flags and queue pair number) change whenever the interface is
+    made anew; the GID behind them does not (RFC 4391, 9.1.1).
+    """
+    lowered = hardware_address.strip().lower()
+    if not _IPOIB_ADDRESS.match(lowered):
+        return None
+    return guid_from_int(int(lowered.replace(":", "")[24:], 16))
+
+
 def parse_pkey(text: str) -> Pkey:
     """Read a pkey as sysfs prints it (``0x8001``).  Zero, an empty table entry, is allowed."""
     try:

@@ -17,7 +17,6 @@ import msgspec
 from ibdra_domain.hardware import (
     Hca,
     HcaPort,
-    NetDevice,
     PciFunction,
     RdmaIsolation,
     SysfsReading,
@@ -65,6 +64,7 @@ class Presence(StrEnum):
 class IbDevice(msgspec.Struct, frozen=True, kw_only=True):
     """One port of an HCA: what ibdra publishes as one DRA device.
 
+    ``netdev_guid`` is the part of the interface's hardware address that survives moves.
     ``presence`` AWAY means the RDMA device is in another network namespace, GONE that
     its PCI function has left the machine; the other facts are then as last seen.
     """
@@ -76,6 +76,7 @@ class IbDevice(msgspec.Struct, frozen=True, kw_only=True):
     rdma_device: str
     link: HcaPort
     netdev: str | None = None
+    netdev_guid: Guid | None = None
     numa_node: int = -1
     pcie_root: str | None = None
     node_guid: Guid | None = None
@@ -155,6 +156,7 @@ def take_inventory(
         for port in hca.ports:
             if not _is_published(port, include_ethernet=include_ethernet):
                 continue
+            netdev = netdevs.get((function.address, port.number))
             device = IbDevice(
                 name=device_name(function.address, port.number),
                 pci=function.address,
@@ -162,7 +164,8 @@ def take_inventory(
                 function_type=function_type(function),
                 rdma_device=hca.name,
                 link=_joined(port, _port_of(seen, port.number)),
-                netdev=_name_of(netdevs.get((function.address, port.number))),
+                netdev=netdev.name if netdev else None,
+                netdev_guid=netdev.port_guid if netdev else None,
                 numa_node=function.numa_node,
                 pcie_root=function.pcie_root,
                 node_guid=hca.node_guid or (seen.node_guid if seen else None),
@@ -200,10 +203,6 @@ def _publishable(hca: Hca, *, include_ethernet: bool) -> bool:
 
 def _port_of(hca: Hca | None, number: int) -> HcaPort | None:
     return next((p for p in hca.ports if p.number == number), None) if hca else None
-
-
-def _name_of(netdev: NetDevice | None) -> str | None:
-    return netdev.name if netdev else None
 
 
 def _joined(sysfs: HcaPort, verbs: HcaPort | None) -> HcaPort:

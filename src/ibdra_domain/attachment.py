@@ -1,0 +1,209 @@
+"""A prepared port + what is where -> the next steps there, or back home.
+
+Why: a move tears down and re-creates everything above the RDMA device, kernels differ in
+where the new interface appears, and a crash can leave any half-way point.  So no plan
+reaches further than what can be known: each function looks at what is there *now* and
+gives the steps up to the next point where one must look again; no step left means done.
+The same function serves the first try, the second container of the pod and the recovery
+after a crash (D5).
+
+The order is the kernel's: traffic class while sysfs still shows the device, RDMA device,
+its interface, then name, MTU, up, and the pkey's child.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ibdra_domain.container_edits import child_name
+from ibdra_domain.errors import AttachRefused
+from ibdra_domain.hardware import RdmaIsolation
+from ibdra_domain.identifiers import Guid
+from ibdra_domain.inventory import IbDevice
+from ibdra_domain.link import IPOIB_HEADER
+from ibdra_domain.ports.netlink import Link
+from ibdra_domain.preparation import PreparedPort
+from ibdra_domain.records import PortOrigin
+from ibdra_domain.steps import (
+    AddPkeyChild,
+    ConfigureLink,
+    MoveLink,
+    MoveRdmaDevice,
+    Place,
+    PortView,
+    RemoveLink,
+    RenameLink,
+    SetTrafficClass,
+    Step,
+)
+
+
+def origin_of(device: IbDevice, view: PortView) -> PortOrigin:
+    """Note how a port is at home, before the first change.
+
+    Raises AttachRefused if the host itself uses partitions of this port: a move would
+    destroy their interfaces, wherever they are.
+    """
+    link = view.parent(device.netdev_guid, Place.HOST)
+    children = [x.name for x in view.host if link and x.parent == link.index]
+    if children:
+        raise AttachRefused(
+            f"the host uses {device.rdma_device} port {device.port} itself, through "
+            f"{', '.join(children)}, which a move would destroy",
+            remedy="remove these interfaces from the host, or keep pods off this HCA",
+        )
+    return PortOrigin(
+        device=device.name,
+        netdev=link.name if link else device.netdev,
+        mtu=link.mtu if link else None,
+        up=link.up if link else None,
+        traffic_class=view.traffic_class,
+    )
+
+
+def attach_steps(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
+    """Plan the next steps of a port into the container; none if it is all there.
+
+    Raises AttachRefused if the device or its interface is in neither namespace, or the
+    interface's name is taken in the container.
+    """
+    wanted = port.config.traffic_class
+    if view.isolation is RdmaIsolation.EXCLUSIVE and Place.CONTAINER not in view.rdma_in:
+        if Place.HOST not in view.rdma_in:
+            raise AttachRefused(
+                f"{view.rdma_device} is neither in the host's nor in the container's namespace",
+                remedy="find the process that holds it with `ip netns` and `rdma dev`",
+            )
+        move = MoveRdmaDevice(name=view.rdma_device, to=Place.CONTAINER)
+        return (*_traffic_class(port.device, view, wanted), move)
+    before = _traffic_class(port.device, view, wanted) if Place.HOST in view.rdma_in else ()
+    return before + _link_there(port, view)
+
+
+def _traffic_class(device: IbDevice, view: PortView, wanted: int | None) -> tuple[Step, ...]:
+    if wanted is None or view.traffic_class is None or view.traffic_class == wanted:
+        return ()
+    return (SetTrafficClass(name=view.rdma_device, port=device.port, value=wanted),)
+
+
+def _link_there(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
+    device = port.device
+    if device.netdev is None:
+        return ()
+    link = view.parent(device.netdev_guid, Place.CONTAINER)
+    if link is None:
+        at_home = view.parent(device.netdev_guid, Place.HOST)
+        if at_home is None:
+            raise AttachRefused(
+                f"the interface of {view.rdma_device} port {device.port} ({device.netdev}) "
+                "is neither in the host's nor in the container's namespace",
+                remedy="load the kernel module ib_ipoib, or look for the interface with `ip netns`",
+            )
+        return (MoveLink(index=at_home.index, to=Place.CONTAINER),)
+    mtu = port.config.mtu - IPOIB_HEADER if port.config.mtu is not None else None
+    steps = _named(link, device.netdev, view, Place.CONTAINER)
+    steps += _configured(link, mtu=mtu, up=True, place=Place.CONTAINER, renamed=bool(steps))
+    pkey = port.child_pkey
+    if pkey is None:
+        return steps
+    child = view.child(link, pkey, Place.CONTAINER)
+    if child is None:
+        name = child_name(device.netdev, pkey)
+        add = AddPkeyChild(parent=link.index, name=name, pkey=pkey, place=Place.CONTAINER)
+        return (*steps, add)
+    return steps + _configured(child, mtu=mtu, up=True, place=Place.CONTAINER)
+
+
+def detach_steps(
+    port: PreparedPort,
+    origin: PortOrigin,
+    view: PortView,
+    *,
+    displaced: Collection[Guid] = (),
+) -> tuple[Step, ...]:
+    """Plan the next steps of a port back home, as it was; none if it is all back.
+
+    ``displaced`` are the port GUIDs of all devices that we took away and have not put
+    right yet: one of them may have come home under a name that is this port's.
+
+    Raises AttachRefused if the device is in neither namespace (it may still be on its
+    way: worth another look), or its name at home is taken by a stranger.
+    """
+    device = port.device
+    if view.isolation is RdmaIsolation.EXCLUSIVE and Place.HOST not in view.rdma_in:
+        if Place.CONTAINER not in view.rdma_in:
+            raise AttachRefused(
+                f"{view.rdma_device} has not come back to the host's namespace",
+                remedy="the kernel brings it when the last process of the pod has ended",
+            )
+        return (MoveRdmaDevice(name=view.rdma_device, to=Place.HOST),)
+    before = _traffic_class(device, view, origin.traffic_class)
+    if origin.netdev is None:
+        return before
+    away = view.parent(device.netdev_guid, Place.CONTAINER)
+    if away is not None:
+        return before + _leave(port, away, view)
+    link = view.parent(device.netdev_guid, Place.HOST)
+    if link is None:
+        raise AttachRefused(
+            f"the interface of {view.rdma_device} port {device.port} ({origin.netdev}) "
+            "has not come back to the host's namespace",
+            remedy="load the kernel module ib_ipoib, or look for the interface with `ip netns`",
+        )
+    orphan = _own_child(port, link, view, Place.HOST)
+    steps = _named(link, origin.netdev, view, Place.HOST, displaced=displaced)
+    steps += _configured(link, mtu=origin.mtu, up=origin.up, place=Place.HOST, renamed=bool(steps))
+    return before + orphan + steps
+
+
+def _leave(port: PreparedPort, link: Link, view: PortView) -> tuple[Step, ...]:
+    """Send the interface home; children would stay behind in shared mode, so they go first."""
+    child = _own_child(port, link, view, Place.CONTAINER)
+    return (*child, MoveLink(index=link.index, to=Place.HOST))
+
+
+def _own_child(port: PreparedPort, link: Link, view: PortView, place: Place) -> tuple[Step, ...]:
+    pkey = port.child_pkey
+    child = view.child(link, pkey, place) if pkey is not None else None
+    if child is None or port.device.netdev is None or pkey is None:
+        return ()
+    if place is Place.HOST and child.name != child_name(port.device.netdev, pkey):
+        return ()
+    return (RemoveLink(index=child.index, place=place),)
+
+
+def _named(
+    link: Link, name: str, view: PortView, place: Place, *, displaced: Collection[Guid] = ()
+) -> tuple[Step, ...]:
+    """Rename an interface; it must be down for that."""
+    if link.name == name:
+        return ()
+    steps: list[Step] = []
+    taker = next((x for x in view.links(place) if x.name == name), None)
+    if taker is not None:
+        if taker.port_guid not in displaced or taker.parent is not None:
+            raise AttachRefused(
+                f"interface {link.name} cannot be named {name} in the {place}'s namespace: "
+                "another one has that name",
+                remedy=f"rename the other interface, or remove it: `ip link show {name}`",
+            )
+        steps += _down(taker, place)
+        steps.append(RenameLink(index=taker.index, name=f"ibdra{taker.index}", place=place))
+    steps += _down(link, place)
+    steps.append(RenameLink(index=link.index, name=name, place=place))
+    return tuple(steps)
+
+
+def _down(link: Link, place: Place) -> tuple[Step, ...]:
+    return (ConfigureLink(index=link.index, place=place, up=False),) if link.up else ()
+
+
+def _configured(
+    link: Link, *, mtu: int | None, up: bool | None, place: Place, renamed: bool = False
+) -> tuple[Step, ...]:
+    new_mtu = mtu if mtu != link.mtu else None
+    now_up = link.up and not renamed
+    new_up = up if up is not None and up != now_up else None
+    if new_mtu is None and new_up is None:
+        return ()
+    return (ConfigureLink(index=link.index, place=place, mtu=new_mtu, up=new_up),)
