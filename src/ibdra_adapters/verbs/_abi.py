@@ -66,7 +66,7 @@ class Library:
         self._lib: Any = ffi.dlopen(name)
         missing = [symbol for symbol in _REQUIRED if self._symbol(symbol) is None]
         if missing:
-            raise OSError(f"cannot use library {name!r}: it has no {', '.join(missing)}")
+            raise OSError(f"cannot use library {name!r}: it lacks {missing[0]}")
         self._query_port_speed = self._symbol("ibv_query_port_speed")
 
     def _symbol(self, name: str) -> Any:
