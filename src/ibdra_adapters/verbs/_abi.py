@@ -143,7 +143,7 @@ class Library:
         return bytes(ffi.buffer(gid)[:])
 
     def query_port_speed(self, context: Context, port: int) -> int | None:
-        """Ask for the port's bandwidth in units of 100 Mb/s.
+        """Ask for the port's bandwidth in units of 100 Mb/s (ibv_query_port_speed(3)).
 
         None before rdma-core 62, which brought the call, and on a kernel that does not
         know the question (EPROTONOSUPPORT): neither is worth a warning.

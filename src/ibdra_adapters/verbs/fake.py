@@ -73,9 +73,9 @@ class FakeVerbs:
     def accept(self) -> None:
         """Take all refusals back."""
         self._list_errno = 0
-        for refusals in (self._port_errnos, self._gid_errnos):
-            refusals.clear()
         self._open_errnos.clear()
+        self._port_errnos.clear()
+        self._gid_errnos.clear()
 
     # The port.
 

@@ -25,12 +25,12 @@ from ibdra_domain.link import (
     rate_from_codes,
 )
 
-# IBV_LINK_LAYER_UNSPECIFIED (0) is what kernels before 2.6.37 say; we do not guess.
+# IBV_LINK_LAYER_UNSPECIFIED (0) is not in it: we do not guess.
 _LINK_LAYERS = {1: LinkLayer.INFINIBAND, 2: LinkLayer.ETHERNET}
 # `active_speed` has eight bits, and a port faster than NDR says NDR there
 # (ibv_query_port(3)): this code means "NDR or more".
 _NDR = 128
-_EMPTY_GID = bytes(16)
+_EMPTY_GID = bytes(16)  # a table entry that nothing has been put into
 
 
 class LibIbverbs:
