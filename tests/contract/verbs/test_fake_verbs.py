@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 
 from contract.verbs.verbs_machines import DUAL_PORT, ETHERNET, HCAS, HDR_PORT
-
 from ibdra_adapters.verbs.fake import FakeVerbs
 from ibdra_domain.hardware import VerbsReading
 
