@@ -28,7 +28,6 @@ class NetDevice(msgspec.Struct, frozen=True, kw_only=True):
     pci: PciAddress
     port: int
     hardware_address: str = ""
-    mtu: int | None = None
     infiniband: bool = False
 
     @property

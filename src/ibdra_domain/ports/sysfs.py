@@ -28,7 +28,10 @@ class Sysfs(Protocol):
         """List the RDMA character devices, those of devices in other namespaces too."""
 
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
-        """Read the port's default traffic class; None where the driver has no such file."""
+        """Read the port's default traffic class.
+
+        None where the driver has no such file, -1 where it has and none is set.
+        """
 
     def set_traffic_class(self, rdma_device: str, port: int, value: int) -> None:
-        """Write it.  Raises KernelRefused."""
+        """Write it; -1 unsets it.  Raises KernelRefused."""

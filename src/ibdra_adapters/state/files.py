@@ -1,0 +1,105 @@
+"""Records as files: versioned, checksummed, durable one by one.
+
+Why: one bad file must not cost the others (a peer's single checkpoint file made whole
+nodes crash-loop), and a file from a newer driver must not be misread by an older one.
+A record that cannot be trusted is renamed to ``*.corrupt``: kept for a human, out of the
+driver's way.
+
+The file: one line of JSON, ``{"version": 1, "checksum": "<sha256 of record>",
+"record": {…}}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Generic
+
+import msgspec
+
+from ibdra_adapters.atomic import remove_file, sync_folder, write_file
+from ibdra_domain.errors import StateFailed
+from ibdra_domain.ports.state import Loaded, RecordT
+
+VERSION = 1
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    version: int
+    checksum: str
+    record: msgspec.Raw
+
+
+class StateFolder(Generic[RecordT]):
+    """Records of one type in one folder, ``<key>.json`` each, readable by root only."""
+
+    def __init__(self, folder: Path, record_type: type[RecordT]) -> None:
+        self._folder = folder
+        self._decoder = msgspec.json.Decoder(record_type)
+        self._encoder = msgspec.json.Encoder()
+
+    def load(self) -> Loaded[RecordT]:
+        """Fulfil the port; leftovers of interrupted writes are removed."""
+        records: dict[str, RecordT] = {}
+        warnings: list[str] = []
+        with self._failing("read", self._folder):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for path in sorted(self._folder.iterdir()):
+                if path.name.startswith(".") and path.name.endswith(".tmp"):
+                    path.unlink(missing_ok=True)
+                elif path.suffix == ".json":
+                    try:
+                        records[path.stem] = self._decoded(path.read_bytes())
+                    except (ValueError, msgspec.MsgspecError) as error:
+                        warnings.append(self._set_aside(path, str(error)))
+        return Loaded(records, tuple(warnings))
+
+    def save(self, key: str, record: RecordT) -> None:
+        """Fulfil the port."""
+        path = self._path(key)
+        body = self._encoder.encode(record)
+        envelope = _Envelope(
+            version=VERSION, checksum=hashlib.sha256(body).hexdigest(), record=msgspec.Raw(body)
+        )
+        with self._failing("written", path):
+            write_file(path, self._encoder.encode(envelope) + b"\n", mode=0o600)
+
+    def remove(self, key: str) -> None:
+        """Fulfil the port."""
+        path = self._path(key)
+        with self._failing("removed", path):
+            remove_file(path)
+
+    def _decoded(self, raw: bytes) -> RecordT:
+        envelope = msgspec.json.decode(raw, type=_Envelope)
+        if envelope.version != VERSION:
+            raise ValueError(f"version {envelope.version} is not {VERSION}")
+        body = bytes(envelope.record)
+        if hashlib.sha256(body).hexdigest() != envelope.checksum:
+            raise ValueError("the checksum does not fit")
+        return self._decoder.decode(body)
+
+    def _set_aside(self, path: Path, why: str) -> str:
+        aside = path.with_suffix(".corrupt")
+        path.replace(aside)
+        sync_folder(self._folder)
+        return f"{path} is not a record of this driver ({why}): it was set aside as {aside.name}"
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.match(key):
+            raise StateFailed(f"{key!r} cannot be part of a file name", remedy="give a claim's UID")
+        return self._folder / f"{key}.json"
+
+    @contextlib.contextmanager
+    def _failing(self, what: str, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StateFailed(
+                f"{path} could not be {what} ({(error.strerror or 'unknown cause').lower()})",
+                remedy="check that the folder is on a disk of the host, writable, and not full",
+            ) from error

@@ -1,0 +1,66 @@
+"""Sysfs in memory, for tests of whatever leans on the port.
+
+Why: a use case's test wants to say "this port has these pkeys" in one line, not to build
+a tree.  It passes the same contract suite as the real reader.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from ibdra_domain.errors import HardwareUnreadable, KernelRefused
+from ibdra_domain.hardware import CharDevice, SysfsReading
+from ibdra_domain.identifiers import Pkey
+
+
+class FakeSysfs:
+    """Hold the facts it is given; all of them may be changed at any time.
+
+    ``pkeys`` and ``traffic_classes`` are by RDMA device name and port number; a port
+    without an entry in ``traffic_classes`` has no such switch.
+    """
+
+    def __init__(
+        self,
+        reading: SysfsReading | None = None,
+        *,
+        char_devices: tuple[CharDevice, ...] = (),
+        pkeys: dict[tuple[str, int], tuple[Pkey, ...]] | None = None,
+        traffic_classes: dict[tuple[str, int], int] | None = None,
+    ) -> None:
+        self.reading = reading or SysfsReading()
+        self.nodes = char_devices
+        self.pkeys = pkeys if pkeys is not None else {}
+        self.traffic_classes = traffic_classes if traffic_classes is not None else {}
+
+    def read(self) -> SysfsReading:
+        """Fulfil the port."""
+        return self.reading
+
+    def pkey_table(self, rdma_device: str, port: int) -> tuple[Pkey, ...]:
+        """Fulfil the port."""
+        try:
+            return self.pkeys[rdma_device, port]
+        except KeyError as error:
+            raise HardwareUnreadable(
+                f"the partition table of {rdma_device} port {port} cannot be read",
+                remedy="give the fake one",
+            ) from error
+
+    def char_devices(self) -> tuple[CharDevice, ...]:
+        """Fulfil the port."""
+        return self.nodes
+
+    def traffic_class(self, rdma_device: str, port: int) -> int | None:
+        """Fulfil the port."""
+        return self.traffic_classes.get((rdma_device, port))
+
+    def set_traffic_class(self, rdma_device: str, port: int, value: int) -> None:
+        """Fulfil the port."""
+        if (rdma_device, port) not in self.traffic_classes:
+            raise KernelRefused(
+                f"{rdma_device} port {port} has no traffic class switch",
+                remedy="give the fake one",
+                errno=errno.ENOENT,
+            )
+        self.traffic_classes[rdma_device, port] = value

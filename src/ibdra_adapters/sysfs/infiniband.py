@@ -1,0 +1,132 @@
+"""RDMA devices, their ports, partition tables and character devices.
+
+Why: names here are whatever the administrator or udev chose, so nothing is guessed from
+a name: the PCI function below a device is read from where its link leads.
+
+Source: ``Documentation/ABI/stable/sysfs-class-infiniband``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ibdra_adapters.sysfs.files import Tree
+from ibdra_adapters.sysfs.pci import address_of
+from ibdra_domain.hardware import CharDevice, CharDeviceKind, Hca, HcaPort
+from ibdra_domain.identifiers import PciAddress, Pkey, parse_gid, parse_guid, parse_pkey
+from ibdra_domain.link import parse_physical_state, parse_port_state, parse_rate
+
+CLASS = "class/infiniband"
+_NUMBER = re.compile(r"[1-9]\d{0,2}\Z")
+_NUMBERED_NODE = re.compile(r"(uverbs|umad|issm)(\d{1,7})\Z")
+_DEV = re.compile(r"(\d{1,4}):(\d{1,8})\Z")
+
+
+def read_hca(tree: Tree, name: str) -> Hca:
+    """Read one RDMA device with all its ports."""
+    base = f"{CLASS}/{name}/"
+    return Hca(
+        name=name,
+        pci=function_below(tree, f"{CLASS}/{name}"),
+        node_guid=tree.parsed(base + "node_guid", parse_guid),
+        firmware=tree.text(base + "fw_ver") or None,
+        board_id=tree.text(base + "board_id", optional=True) or None,
+        hca_type=tree.text(base + "hca_type", optional=True) or None,
+        ports=tuple(
+            _read_port(tree, f"{base}ports/{number}/", int(number))
+            for number in _port_numbers(tree, base)
+        ),
+    )
+
+
+def function_below(tree: Tree, path: str) -> PciAddress | None:
+    """Tell which PCI function a class entry sits on.
+
+    From the entry's own link (``../../devices/pci0000:3a/…/0000:3b:00.0/infiniband/mlx5_0``),
+    else from its ``device`` link; None for a device without hardware (Soft-RoCE).
+    """
+    target = tree.link(path) or ""
+    parts = target.split("/")
+    if len(parts) > 2 and (address := address_of(parts[-3])) is not None:
+        return address
+    below = tree.link(f"{path}/device")
+    return address_of(below.rsplit("/", 1)[-1]) if below else None
+
+
+def read_pkeys(tree: Tree, name: str, port: int) -> tuple[Pkey, ...]:
+    """Read a port's partition table in index order, trailing empty entries cut.
+
+    An entry that cannot be read counts as empty.
+    """
+    base = f"{CLASS}/{name}/ports/{port}/pkeys"
+    indexes = [int(i) for i in tree.names(base, optional=False) if i.isdecimal()]
+    table = [Pkey(0)] * (max(indexes, default=-1) + 1)
+    for index in indexes:
+        table[index] = tree.parsed(f"{base}/{index}", parse_pkey) or Pkey(0)
+    while table and not table[-1]:
+        table.pop()
+    return tuple(table)
+
+
+def read_char_devices(tree: Tree) -> list[CharDevice]:
+    """List uverbs, umad and issm nodes of all namespaces, and ``rdma_cm``."""
+    found = []
+    for folder in ("class/infiniband_verbs", "class/infiniband_mad"):
+        for name in tree.names(folder):
+            match = _NUMBERED_NODE.match(name)
+            numbers = tree.parsed(f"{folder}/{name}/dev", _device_numbers) if match else None
+            if match is None or numbers is None:
+                continue
+            kind = CharDeviceKind(match[1])
+            port = None
+            if kind is not CharDeviceKind.UVERBS:
+                port = tree.parsed(f"{folder}/{name}/port", int)
+            found.append(
+                CharDevice(
+                    kind=kind,
+                    name=name,
+                    major=numbers[0],
+                    minor=numbers[1],
+                    rdma_device=tree.text(f"{folder}/{name}/ibdev"),
+                    port=port or 0,
+                    pci=function_below(tree, f"{folder}/{name}"),
+                )
+            )
+    numbers = tree.parsed("class/misc/rdma_cm/dev", _device_numbers, optional=True)
+    if numbers is not None:
+        kind = CharDeviceKind.RDMA_CM
+        found.append(CharDevice(kind=kind, name="rdma_cm", major=numbers[0], minor=numbers[1]))
+    return found
+
+
+def _port_numbers(tree: Tree, base: str) -> list[str]:
+    numbers = []
+    for name in tree.names(f"{base}ports", optional=False):
+        if _NUMBER.match(name) and int(name) <= 255:
+            numbers.append(name)
+        else:
+            tree.note(f"{base}ports/{name}", "it is not a port number")
+    return sorted(numbers, key=int)
+
+
+def _read_port(tree: Tree, base: str, number: int) -> HcaPort:
+    return HcaPort(
+        number=number,
+        state=tree.parsed(base + "state", parse_port_state),
+        physical_state=tree.parsed(base + "phys_state", parse_physical_state),
+        link_layer=tree.text(base + "link_layer") or None,
+        rate=tree.parsed(base + "rate", parse_rate),
+        lid=tree.parsed(base + "lid", _lid),
+        sm_lid=tree.parsed(base + "sm_lid", _lid),
+        gid0=tree.parsed(base + "gids/0", parse_gid),
+    )
+
+
+def _lid(text: str) -> int | None:
+    value = int(text, 16)
+    return value if 0 <= value <= 0xFFFFFFFF else None
+
+
+def _device_numbers(text: str) -> tuple[int, int] | None:
+    match = _DEV.match(text)
+    return (int(match[1]), int(match[2])) if match else None
