@@ -1,0 +1,307 @@
+"""A kernel's RDMA side in memory, with the real one's manners.
+
+Why: the hard part of this driver is what the kernel does *besides* what it is asked for.
+A fake that merely moved a name from one set to another would prove nothing.  This one
+tears down and re-creates interfaces at every move, gives minors out anew, lets names
+shift, and answers with the kernel's errno.  Each behaviour was measured on stock kernels
+(6.1, 6.12, 7.2) with a stub HCA.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from ibdra_domain.errors import KernelRefused
+from ibdra_domain.hardware import CharDevice, CharDeviceKind, RdmaIsolation
+from ibdra_domain.identifiers import FULL_MEMBER, Guid, PciAddress, partition_of
+from ibdra_domain.link import IPOIB_HEADER
+from ibdra_domain.ports.netlink import Link, NetnsId
+
+NSFS_DEVICE = 4
+INFINIBAND_MAJOR = 231
+_MINOR_BASES = {CharDeviceKind.UMAD: 0, CharDeviceKind.ISSM: 64, CharDeviceKind.UVERBS: 192}
+
+
+class FakePort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port below a fake RDMA device; ``netdev`` is its first interface's name."""
+
+    number: int
+    guid: Guid
+    netdev: str | None = None
+    mtu: int = 2048
+
+
+class FakeLink(msgspec.Struct, kw_only=True):
+    """An interface: what rtnetlink shows, and whose it is."""
+
+    link: Link
+    netns: NetnsId
+    rdma: str
+    port: int
+
+
+class FakeRdma(msgspec.Struct, kw_only=True):
+    """An RDMA device and the minors it has at the moment, by kind and port."""
+
+    name: str
+    pci: PciAddress
+    ports: tuple[FakePort, ...]
+    netns: NetnsId
+    minors: dict[tuple[CharDeviceKind, int], int] = {}
+
+
+def refused(problem: str, code: int) -> KernelRefused:
+    """Say no as the kernel does, in our own tree."""
+    return KernelRefused(problem, remedy="the simulated kernel says so", errno=code)
+
+
+class FakeKernel:
+    """Namespaces, RDMA devices, interfaces and character devices of one machine.
+
+    Parameters
+    ----------
+    ipoib_follows_device:
+        Newer kernels re-create an interface in its device's namespace, those before
+        about 6.17 in the initial one.
+    """
+
+    def __init__(
+        self,
+        *,
+        isolation: RdmaIsolation = RdmaIsolation.EXCLUSIVE,
+        ipoib_follows_device: bool = False,
+    ) -> None:
+        self.isolation = isolation
+        self.ipoib_follows_device = ipoib_follows_device
+        self.init_netns = NetnsId(NSFS_DEVICE, 4026531840)
+        self.devices: dict[str, FakeRdma] = {}
+        self.links: dict[int, FakeLink] = {}
+        self.processes: dict[int, NetnsId] = {}
+        self.handles: dict[NetnsId, int] = {}
+        self.watchers: list[Callable[[FakeRdma], None]] = []
+        self._next_index = 2
+        self._next_inode = 4026532200
+        self._next_pid = 4200
+
+    # -- the machine -----------------------------------------------------------------
+
+    def add_device(self, name: str, *, pci: PciAddress, ports: tuple[FakePort, ...]) -> None:
+        """Plug an RDMA device in; its interfaces come up as on a configured host."""
+        device = FakeRdma(name=name, pci=pci, ports=ports, netns=self.init_netns)
+        self.devices[name] = device
+        self._give_minors(device)
+        for port in ports:
+            if port.netdev is not None:
+                self._new_link(device, port, self.init_netns, name=port.netdev, up=True)
+
+    def start_process(self, netns: NetnsId | None = None) -> int:
+        """Start a process, in a new namespace of its own or in one there is; give its pid."""
+        if netns is None:
+            netns = NetnsId(NSFS_DEVICE, self._next_inode)
+            self._next_inode += 1
+        self._next_pid += 1
+        self.processes[self._next_pid] = netns
+        return self._next_pid
+
+    def end_process(self, pid: int) -> None:
+        """End a process; its namespace dies with the last one that holds it."""
+        netns = self.processes.pop(pid, None)
+        if netns is not None:
+            self._reap(netns)
+
+    def hold(self, netns: NetnsId) -> None:
+        """Open a namespace."""
+        self.handles[netns] = self.handles.get(netns, 0) + 1
+
+    def release(self, netns: NetnsId) -> None:
+        """Close it again."""
+        self.handles[netns] -= 1
+        if not self.handles[netns]:
+            del self.handles[netns]
+            self._reap(netns)
+
+    def alive(self, netns: NetnsId) -> bool:
+        """Tell whether anything keeps a namespace alive."""
+        return netns == self.init_netns or netns in self.handles or netns in self.processes.values()
+
+    def set_isolation(self, mode: RdmaIsolation) -> None:
+        """Switch the machine's mode; EBUSY while there is a second namespace."""
+        if mode is self.isolation:
+            return
+        if any(n != self.init_netns for n in (*self.handles, *self.processes.values())):
+            raise refused(f"the RDMA mode cannot become {mode}", errno.EBUSY)
+        self.isolation = mode
+
+    def open_node(self, path: str, *, netns: NetnsId) -> None:
+        """Open a character device as a process of a namespace would; EPERM from a wrong one."""
+        for node in self.char_devices():
+            if node.path == path:
+                device = self.devices.get(node.rdma_device or "")
+                exclusive = self.isolation is RdmaIsolation.EXCLUSIVE
+                if device is not None and exclusive and device.netns != netns:
+                    raise refused(f"{path} cannot be opened from {netns}", errno.EPERM)
+                return
+        raise refused(f"{path} is not there", errno.ENOENT)
+
+    def char_devices(self) -> tuple[CharDevice, ...]:
+        """List all nodes, whatever namespace their device is in."""
+        nodes = [
+            CharDevice(
+                kind=kind,
+                name=f"{kind}{minor}",
+                major=INFINIBAND_MAJOR,
+                minor=_MINOR_BASES[kind] + minor,
+                rdma_device=device.name,
+                port=port,
+                pci=device.pci,
+            )
+            for device in self.devices.values()
+            for (kind, port), minor in device.minors.items()
+        ]
+        nodes.sort(key=lambda n: n.minor)
+        cm = CharDevice(kind=CharDeviceKind.RDMA_CM, name="rdma_cm", major=10, minor=58)
+        return (*nodes, cm)
+
+    # -- what netlink asks for -------------------------------------------------------
+
+    def visible(self, netns: NetnsId) -> tuple[str, ...]:
+        """List the RDMA devices usable in a namespace."""
+        shared = self.isolation is RdmaIsolation.SHARED
+        return tuple(d.name for d in self.devices.values() if shared or d.netns == netns)
+
+    def move_device(self, name: str, *, source: NetnsId, target: NetnsId) -> None:
+        """Move a device; also to where it is already, with all that this destroys."""
+        if self.isolation is RdmaIsolation.SHARED:
+            raise refused(f"{name} cannot be moved in shared mode", errno.EOPNOTSUPP)
+        device = self.devices.get(name)
+        if device is None or device.netns != source:
+            raise refused(f"there is no RDMA device {name} in {source}", errno.ENODEV)
+        self._re_create(device, target)
+
+    def links_of(self, netns: NetnsId) -> Iterator[FakeLink]:
+        """Give a namespace's interfaces."""
+        return (x for x in self.links.values() if x.netns == netns)
+
+    def link_in(self, netns: NetnsId, index: int) -> FakeLink:
+        """Find an interface; ENODEV if it is not (or no longer) there."""
+        found = self.links.get(index)
+        if found is None or found.netns != netns:
+            raise refused(f"there is no interface {index} in {netns}", errno.ENODEV)
+        return found
+
+    def move_link(self, index: int, *, source: NetnsId, target: NetnsId) -> None:
+        """Move an interface: down afterwards, children stay behind."""
+        found = self.link_in(source, index)
+        self.check_name(found.link.name, target)
+        found.netns = target
+        self.change(found, up=False)
+
+    def change(self, found: FakeLink, **fields: object) -> None:
+        """Change what rtnetlink shows of an interface."""
+        found.link = msgspec.structs.replace(found.link, **fields)
+        self._tell(self.devices[found.rdma])
+
+    def largest_mtu(self, found: FakeLink) -> int:
+        """Tell the largest MTU an interface takes: its port's, less IPoIB's header."""
+        ports = self.devices[found.rdma].ports
+        return next(p.mtu for p in ports if p.number == found.port) - IPOIB_HEADER
+
+    def check_name(self, name: str, netns: NetnsId) -> None:
+        """Refuse a taken name (EEXIST) and an impossible one (EINVAL)."""
+        if not 0 < len(name) <= 15 or "/" in name or name.isspace():
+            raise refused(f"{name!r} is no interface name", errno.EINVAL)
+        if any(x.link.name == name for x in self.links_of(netns)):
+            raise refused(f"there is an interface {name} in {netns}", errno.EEXIST)
+
+    def add_child(self, parent: int, *, name: str, pkey: int, netns: NetnsId) -> None:
+        """Make an IPoIB child; a pkey that is in no table is accepted, as by the kernel."""
+        below = self.link_in(netns, parent)
+        if partition_of(pkey) == 0 or below.link.parent is not None:
+            raise refused(f"{below.link.name} cannot have a child {pkey:#06x}", errno.EINVAL)
+        self.check_name(name, netns)
+        device = self.devices[below.rdma]
+        port = next(p for p in device.ports if p.number == below.port)
+        self._new_link(device, port, netns, name=name, pkey=pkey | FULL_MEMBER, parent=parent)
+        self._tell(device)
+
+    def remove_link(self, index: int, *, netns: NetnsId) -> None:
+        """Remove a child; a parent stays, and the kernel says nothing."""
+        found = self.link_in(netns, index)
+        if found.link.parent is not None:
+            del self.links[index]
+            self._tell(self.devices[found.rdma])
+
+    # -- what the kernel does by itself ----------------------------------------------
+
+    def _re_create(self, device: FakeRdma, target: NetnsId) -> None:
+        mine = [i for i, x in self.links.items() if x.rdma == device.name]
+        for index in mine:
+            del self.links[index]
+        device.minors = {}
+        device.netns = target
+        self._give_minors(device)
+        place = target if self.ipoib_follows_device else self.init_netns
+        for port in device.ports:
+            if port.netdev is not None:
+                self._new_link(device, port, place, name=self._free_name(place))
+        self._tell(device)
+
+    def _reap(self, netns: NetnsId) -> None:
+        """Let a namespace die if nothing holds it: what is in it comes home."""
+        if self.alive(netns):
+            return
+        for device in self.devices.values():
+            if device.netns == netns:
+                self._re_create(device, self.init_netns)
+        for found in list(self.links_of(netns)):
+            names = {x.link.name for x in self.links_of(self.init_netns)}
+            name = found.link.name
+            found.netns = self.init_netns
+            self.change(found, up=False, name=f"dev{found.link.index}" if name in names else name)
+
+    def _give_minors(self, device: FakeRdma) -> None:
+        wanted = [(CharDeviceKind.UVERBS, 0)]
+        for port in device.ports:
+            wanted += [(CharDeviceKind.UMAD, port.number), (CharDeviceKind.ISSM, port.number)]
+        for kind, port_number in wanted:
+            taken = {
+                m for d in self.devices.values() for (k, _), m in d.minors.items() if k is kind
+            }
+            lowest = next(i for i in range(len(taken) + 1) if i not in taken)
+            device.minors = {**device.minors, (kind, port_number): lowest}
+
+    def _free_name(self, netns: NetnsId) -> str:
+        names = {x.link.name for x in self.links_of(netns)}
+        return next(f"ib{i}" for i in range(len(names) + 1) if f"ib{i}" not in names)
+
+    def _new_link(
+        self,
+        device: FakeRdma,
+        port: FakePort,
+        netns: NetnsId,
+        *,
+        name: str,
+        up: bool = False,
+        pkey: int | None = None,
+        parent: int | None = None,
+    ) -> None:
+        self._next_index += 1
+        link = Link(
+            index=self._next_index,
+            name=name,
+            port_guid=port.guid,
+            mtu=port.mtu - IPOIB_HEADER,
+            up=up,
+            pkey=pkey,
+            parent=parent,
+        )
+        self.links[link.index] = FakeLink(
+            link=link, netns=netns, rdma=device.name, port=port.number
+        )
+
+    def _tell(self, device: FakeRdma) -> None:
+        for watcher in self.watchers:
+            watcher(device)
