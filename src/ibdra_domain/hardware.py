@@ -59,7 +59,9 @@ class Hca(msgspec.Struct, frozen=True, kw_only=True):
     """One RDMA device with its ports.
 
     ``pci`` is None for devices without hardware below them (Soft-RoCE) and where the
-    source cannot tell.
+    source cannot tell.  ``has_uverbs`` is looked up only where several devices share one
+    PCI function, None elsewhere: an XDR HCA shows its planes as a device of its own,
+    which carries management packets only and has no uverbs node.
     """
 
     name: str
@@ -68,14 +70,16 @@ class Hca(msgspec.Struct, frozen=True, kw_only=True):
     firmware: str | None = None
     board_id: str | None = None
     hca_type: str | None = None
+    has_uverbs: bool | None = None
     ports: tuple[HcaPort, ...] = ()
 
 
 class PciFunction(msgspec.Struct, frozen=True, kw_only=True):
     """A PCI function that is, or could carry, an HCA.
 
-    ``vfs`` are the PF's virtual functions in index order; ``total_vfs`` is None without
-    the SR-IOV capability; ``numa_node`` is -1 where the machine does not say.
+    ``vfs`` are the PF's virtual functions by index (None where the link is garbage);
+    ``total_vfs`` is None without the SR-IOV capability; ``numa_node`` is -1 where the
+    machine does not say.
     """
 
     address: PciAddress
@@ -85,7 +89,7 @@ class PciFunction(msgspec.Struct, frozen=True, kw_only=True):
     numa_node: int = -1
     pcie_root: str | None = None
     physfn: PciAddress | None = None
-    vfs: tuple[PciAddress, ...] = ()
+    vfs: tuple[PciAddress | None, ...] = ()
     total_vfs: int | None = None
     num_vfs: int | None = None
 

@@ -142,11 +142,13 @@ def take_inventory(
     names = {hca.pci: hca.name for hca in sysfs.hcas if hca.pci is not None}
     netdevs = {(n.pci, n.port): n for n in sysfs.netdevs if n.infiniband or include_ethernet}
     opened = {hca.name: hca for hca in verbs.hcas}
-    vf_indexes = {vf: i for f in sysfs.functions for i, vf in enumerate(f.vfs)}
+    vf_indexes = {vf: i for f in sysfs.functions for i, vf in enumerate(f.vfs) if vf}
     warnings = [*sysfs.warnings, *verbs.warnings]
 
     found: dict[DeviceName, IbDevice] = {}
     for hca in sysfs.hcas:
+        if hca.has_uverbs is False:
+            continue
         function = functions.get(hca.pci) if hca.pci is not None else None
         if function is None:
             if _publishable(hca, include_ethernet=include_ethernet):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -106,3 +107,17 @@ class Tree:
 def _reason(error: OSError) -> str:
     name = errno.errorcode.get(error.errno or 0, "")
     return f"{(error.strerror or 'unreadable').lower()} ({name})"
+
+
+_DECIMAL = re.compile(r"-?\d{1,18}\Z")
+_HEXADECIMAL = re.compile(r"0x[0-9a-f]{1,16}\Z", re.IGNORECASE)
+
+
+def decimal(text: str) -> int | None:
+    """Read a number as the kernel prints it: ``int`` would take "1_0" and " 1" too."""
+    return int(text) if _DECIMAL.match(text) else None
+
+
+def hexadecimal(text: str) -> int | None:
+    """Read a number as the kernel prints it with ``0x%x``."""
+    return int(text, 16) if _HEXADECIMAL.match(text) else None

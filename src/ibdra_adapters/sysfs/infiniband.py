@@ -9,8 +9,11 @@ Source: ``Documentation/ABI/stable/sysfs-class-infiniband``.
 from __future__ import annotations
 
 import re
+from collections import Counter
 
-from ibdra_adapters.sysfs.files import Tree
+from msgspec.structs import replace
+
+from ibdra_adapters.sysfs.files import Tree, decimal, hexadecimal
 from ibdra_adapters.sysfs.pci import address_of
 from ibdra_domain.hardware import CharDevice, CharDeviceKind, Hca, HcaPort
 from ibdra_domain.identifiers import PciAddress, Pkey, parse_gid, parse_guid, parse_pkey
@@ -22,8 +25,22 @@ _NUMBERED_NODE = re.compile(r"(uverbs|umad|issm)(\d{1,7})\Z")
 _DEV = re.compile(r"(\d{1,4}):(\d{1,8})\Z")
 
 
-def read_hca(tree: Tree, name: str) -> Hca:
-    """Read one RDMA device with all its ports."""
+def read_hcas(tree: Tree) -> tuple[Hca, ...]:
+    """Read all RDMA devices of our namespace with all their ports."""
+    found = [_read_hca(tree, name) for name in tree.names(CLASS)]
+    below = Counter(hca.pci for hca in found if hca.pci is not None)
+    if max(below.values(), default=0) > 1:
+        served = {n.rdma_device for n in read_char_devices(tree) if n.kind is CharDeviceKind.UVERBS}
+        found = [
+            replace(hca, has_uverbs=hca.name in served)
+            if hca.pci is not None and below[hca.pci] > 1
+            else hca
+            for hca in found
+        ]
+    return tuple(hca for hca in found if hca.ports or hca.node_guid)
+
+
+def _read_hca(tree: Tree, name: str) -> Hca:
     base = f"{CLASS}/{name}/"
     return Hca(
         name=name,
@@ -80,7 +97,7 @@ def read_char_devices(tree: Tree) -> list[CharDevice]:
             kind = CharDeviceKind(match[1])
             port = None
             if kind is not CharDeviceKind.UVERBS:
-                port = tree.parsed(f"{folder}/{name}/port", int)
+                port = tree.parsed(f"{folder}/{name}/port", decimal)
             found.append(
                 CharDevice(
                     kind=kind,
@@ -123,8 +140,8 @@ def _read_port(tree: Tree, base: str, number: int) -> HcaPort:
 
 
 def _lid(text: str) -> int | None:
-    value = int(text, 16)
-    return value if 0 <= value <= 0xFFFFFFFF else None
+    value = hexadecimal(text)
+    return value if value is not None and value <= 0xFFFFFFFF else None
 
 
 def _device_numbers(text: str) -> tuple[int, int] | None:

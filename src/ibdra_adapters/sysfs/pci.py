@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from ibdra_adapters.sysfs.files import Tree
+from ibdra_adapters.sysfs.files import Tree, decimal, hexadecimal
 from ibdra_domain.errors import InvalidIdentifier
 from ibdra_domain.hardware import NetDevice, PciFunction
 from ibdra_domain.identifiers import PciAddress, parse_pci_address
@@ -40,18 +40,18 @@ def read_function(tree: Tree, address: PciAddress) -> PciFunction:
     base = f"bus/pci/devices/{address}/"
     physfn = _linked_address(tree, base + "physfn")
     total = num = None
-    vfs: tuple[PciAddress, ...] = ()
+    vfs: tuple[PciAddress | None, ...] = ()
     if physfn is None:
         total = tree.parsed(base + "sriov_totalvfs", _count, optional=True)
         if total:
             num = tree.parsed(base + "sriov_numvfs", _count)
             vfs = _virtual_functions(tree, base, num or 0)
-    numa_node = tree.parsed(base + "numa_node", int)
+    numa_node = tree.parsed(base + "numa_node", decimal)
     driver = tree.link(base + "driver")
     return PciFunction(
         address=address,
-        vendor=tree.parsed(base + "vendor", _hexadecimal) or 0,
-        device=tree.parsed(base + "device", _hexadecimal) or 0,
+        vendor=tree.parsed(base + "vendor", hexadecimal) or 0,
+        device=tree.parsed(base + "device", hexadecimal) or 0,
         driver=driver.rsplit("/", 1)[-1] if driver else None,
         numa_node=-1 if numa_node is None else numa_node,
         pcie_root=_pcie_root(tree, address),
@@ -71,9 +71,9 @@ def read_netdevs(tree: Tree, address: PciAddress) -> list[NetDevice]:
     found: dict[int, list[NetDevice]] = {}
     for name in tree.names(base):
         here = f"{base}/{name}/"
-        port = tree.parsed(here + "dev_port", int, optional=True)
+        port = tree.parsed(here + "dev_port", decimal, optional=True)
         if not port:  # older drivers number their ports in dev_id only
-            port = tree.parsed(here + "dev_id", _hexadecimal, optional=True) or 0
+            port = tree.parsed(here + "dev_id", hexadecimal, optional=True) or 0
         netdev = NetDevice(
             name=name,
             pci=address,
@@ -96,9 +96,8 @@ def _childhood(tree: Tree, base: str, netdev: NetDevice) -> tuple[bool, int, str
     return own != below, len(netdev.name), netdev.name
 
 
-def _virtual_functions(tree: Tree, base: str, count: int) -> tuple[PciAddress, ...]:
-    found = (_linked_address(tree, f"{base}virtfn{i}", optional=False) for i in range(count))
-    return tuple(address for address in found if address is not None)
+def _virtual_functions(tree: Tree, base: str, count: int) -> tuple[PciAddress | None, ...]:
+    return tuple(_linked_address(tree, f"{base}virtfn{i}", optional=False) for i in range(count))
 
 
 def _linked_address(tree: Tree, path: str, *, optional: bool = True) -> PciAddress | None:
@@ -118,10 +117,6 @@ def _pcie_root(tree: Tree, address: PciAddress) -> str | None:
     return match[1] if match else None
 
 
-def _hexadecimal(text: str) -> int:
-    return int(text, 16)
-
-
 def _count(text: str) -> int | None:
-    value = int(text)
-    return value if 0 <= value <= 0xFFFF else None
+    value = decimal(text)
+    return value if value is not None and 0 <= value <= 0xFFFF else None

@@ -33,11 +33,11 @@ class SysfsTree:
         """Fulfil the port."""
         self._check_root()
         tree = Tree(self._root)
-        hcas = tuple(infiniband.read_hca(tree, name) for name in tree.names(infiniband.CLASS))
+        hcas = infiniband.read_hcas(tree)
         functions = self._functions(tree, {hca.pci for hca in hcas if hca.pci is not None})
         return SysfsReading(
             functions=tuple(functions.values()),
-            hcas=tuple(hca for hca in hcas if hca.ports or hca.node_guid),
+            hcas=hcas,
             netdevs=tuple(n for address in functions for n in pci.read_netdevs(tree, address)),
             isolation=tree.parsed(
                 "module/ib_core/parameters/netns_mode", _ISOLATION.get, optional=True
