@@ -37,11 +37,9 @@ def generator() -> Path:
     if not ready.exists():
         shutil.rmtree(home, ignore_errors=True)
         venv.create(home, with_pip=True)
-        subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--require-hashes"]
-            + ["--only-binary=:all:", "--no-deps", "-r", CONSTRAINTS],
-            check=True,
-        )
+        install: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "-r", CONSTRAINTS]
+        exactly = ["--require-hashes", "--only-binary=:all:", "--no-deps"]
+        subprocess.run([*install, *exactly], check=True)
         ready.touch()
     return python
 
@@ -52,13 +50,15 @@ def generate(python: Path, into: Path) -> None:
     The protos are read under the package's own path.  That path is the file's name in
     protobuf's process-wide pool, where a plain ``api.proto`` would meet other people's.
     """
-    protos = sorted(PROTOS.glob("*.proto"))
-    subprocess.run(
-        [python, "-m", "grpc_tools.protoc", f"--proto_path={PACKAGE}={PROTOS}"]
-        + [f"--python_out={into}", f"--pyi_out={into}"]
-        + [f"{PACKAGE}/{proto.name}" for proto in protos],
-        check=True,
-    )
+    protoc: list[str | Path] = [
+        python,
+        "-m",
+        "grpc_tools.protoc",
+        f"--proto_path={PACKAGE}={PROTOS}",
+    ]
+    outputs = [f"--python_out={into}", f"--pyi_out={into}"]
+    protos = [f"{PACKAGE}/{proto.name}" for proto in sorted(PROTOS.glob("*.proto"))]
+    subprocess.run([*protoc, *outputs, *protos], check=True)
 
 
 def read(folder: Path) -> dict[str, str]:

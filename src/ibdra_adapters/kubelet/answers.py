@@ -48,8 +48,7 @@ def _answer(
     except IbdraError as error:
         _log.warning("driver refused to %s %s: %s", verb, _names(wanted), error)
         return entries | dict.fromkeys(wanted, _clean(str(error)))
-    except Exception as error:
-        # Also what a bug raises: without this, one claim's bug would fail all the others.
+    except Exception as error:  # noqa: BLE001 - a bug's exception would fail the whole call
         _log.exception("driver failed to %s %s", verb, _names(wanted))
         return entries | {uid: _bug(verb, claim, error) for uid, claim in wanted.items()}
     for uid in given.keys() - wanted.keys():
@@ -67,7 +66,7 @@ def _sort_out(claims: Sequence[ClaimRef]) -> tuple[dict[str, ClaimRef], dict[str
         if not (claim.uid and claim.name and claim.namespace):
             errors[claim.uid] = (
                 f"claim {claim} has no UID, name or namespace in the kubelet's request: "
-                "look for a kubelet that is newer than this driver"
+                "restart the kubelet, and report it if that does not help"
             )
         elif wanted.setdefault(claim.uid, claim) != claim:
             errors[claim.uid] = (
@@ -96,7 +95,7 @@ def _entry(
         return _clean(str(answer))
     try:
         return check(answer)
-    except Exception as error:
+    except (AttributeError, TypeError, UnicodeEncodeError) as error:
         _log.exception("driver gave a bad answer when asked to %s %s", verb, claim)
         return _bug(verb, claim, error)
 

@@ -58,9 +58,7 @@ class KubeletPlugin:
         endpoint: Path | None = None,
     ) -> None:
         self.driver_name = driver_name
-        self.paths = sockets.SocketPaths.of(
-            driver_name, kubelet_dir=kubelet_dir, instance=instance
-        )
+        self.paths = sockets.SocketPaths.of(driver_name, kubelet_dir=kubelet_dir, instance=instance)
         self.endpoint = endpoint or self.paths.plugin
         sockets.check_length(self.endpoint)
         self._driver = driver
@@ -84,9 +82,7 @@ class KubeletPlugin:
                 f"the kubelet plugin of {self.driver_name} cannot be started, it runs already",
                 remedy="stop it first",
             )
-        dra = [
-            DraService(self._driver, version=version).handler() for version in wire.DRA_VERSIONS
-        ]
+        dra = [DraService(self._driver, version=version).handler() for version in wire.DRA_VERSIONS]
         try:
             self._listeners.append(await _listen(self.paths.plugin, handlers=dra))
             self._listeners.append(

@@ -16,6 +16,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from pathlib import Path
 from typing import Self
 
@@ -112,6 +113,32 @@ class PublishedSocket(msgspec.Struct, frozen=True, kw_only=True):
                 remedy="remove it by hand, or the kubelet goes on dialling it",
             ) from error
         return True
+
+
+class FoundSocket(msgspec.Struct, frozen=True, kw_only=True):
+    """A socket as it was found; ``inode`` and ``changed`` tell it from an earlier one."""
+
+    path: Path
+    inode: int
+    changed: int
+
+
+def find_sockets(folder: Path) -> tuple[FoundSocket, ...]:
+    """Find the sockets the kubelet would find in its registry, in the order they came.
+
+    Hidden names and whatever is no socket are passed over; folders are looked into.
+    """
+    found: list[FoundSocket] = []
+    for path in folder.rglob("*"):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        try:
+            status = path.lstat()
+        except FileNotFoundError:  # its driver just left
+            continue
+        if stat.S_ISSOCK(status.st_mode):
+            found.append(FoundSocket(path=path, inode=status.st_ino, changed=status.st_ctime_ns))
+    return tuple(sorted(found, key=lambda socket: (socket.changed, socket.path)))
 
 
 def prepare_folder(folder: Path) -> None:
