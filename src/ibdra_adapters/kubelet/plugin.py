@@ -101,7 +101,7 @@ class KubeletPlugin:
             for listener in self._listeners:
                 stack.push_async_callback(listener.close, grace)
             self._listeners = []
-        self.registered.clear()
+            self.registered.clear()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message import Message
 
 from ibdra_adapters.kubelet import wire
@@ -132,11 +134,9 @@ def test_services_have_the_kubelets_names() -> None:
 def test_both_versions_have_the_same_shape() -> None:
     """What is typed as v1 holds for v1beta1: same messages, fields, numbers and types."""
 
-    def shape(module: object) -> dict[str, list[tuple[object, ...]]]:
-        descriptor = getattr(module, "DESCRIPTOR")  # noqa: B009 - the modules share no type
-        return {
-            name: [(f.name, f.number, f.type, f.is_repeated) for f in message.fields]
-            for name, message in descriptor.message_types_by_name.items()
-        }
+    def shape(descriptor: FileDescriptor) -> str:
+        proto = FileDescriptorProto()
+        descriptor.CopyToProto(proto)
+        return str(proto).replace("v1beta1", "v1")
 
-    assert shape(dra_v1_pb2) == shape(dra_v1beta1_pb2)
+    assert shape(dra_v1_pb2.DESCRIPTOR) == shape(dra_v1beta1_pb2.DESCRIPTOR)
