@@ -1,0 +1,152 @@
+"""A driver's presence on a node: two sockets, served from start to stop.
+
+Why: the order matters.  The kubelet dials the DRA socket as soon as it has found the
+registration socket, so that one comes last and goes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+import grpc.aio
+
+from ibdra_adapters.kubelet import sockets, wire
+from ibdra_adapters.kubelet.services import DraService, RegistrationService
+from ibdra_domain.errors import KubeletFailed
+from ibdra_domain.ports.driver import DraDriver
+
+GRACE = 10.0
+"""Seconds that calls under way get at stop; a pod's default grace period is 30."""
+
+
+class KubeletPlugin:
+    """Serve a driver to the kubelet.
+
+    Use it as an async context manager, or call :meth:`start` and :meth:`stop`.
+
+    Parameters
+    ----------
+    driver_name:
+        As ResourceClaims and DeviceClasses write it.
+    driver:
+        Does the work; called from worker threads, maybe several at once.
+    kubelet_dir:
+        The kubelet's folder, as this process sees it.
+    instance:
+        Tells this instance's sockets from those of another one that runs at the same
+        time in a rolling update, best the pod's UID.
+    endpoint:
+        The DRA socket as the kubelet sees it, where its folder is mounted elsewhere in
+        our container.
+
+    Raises InvalidIdentifier for bad names, and KubeletFailed for paths that are too long.
+    """
+
+    def __init__(
+        self,
+        driver_name: str,
+        driver: DraDriver,
+        *,
+        kubelet_dir: Path = sockets.KUBELET_DIR,
+        instance: str | None = None,
+        endpoint: Path | None = None,
+    ) -> None:
+        self.driver_name = driver_name
+        self.paths = sockets.SocketPaths.of(driver_name, kubelet_dir=kubelet_dir, instance=instance)
+        self.endpoint = endpoint or self.paths.plugin
+        sockets.check_length(self.endpoint)
+        self._driver = driver
+        self._registration = RegistrationService(driver_name, endpoint=str(self.endpoint))
+        self._listeners: list[_Listener] = []
+
+    @property
+    def registered(self) -> asyncio.Event:
+        """Set while the kubelet's last word was that it took the plugin."""
+        return self._registration.registered
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the kubelet did not take the plugin, if that was its last word."""
+        return self._registration.refusal
+
+    async def start(self) -> None:
+        """Serve both sockets.  Raises KubeletFailed, with nothing left behind."""
+        if self._listeners:
+            raise KubeletFailed(
+                f"the kubelet plugin of {self.driver_name} cannot be started, it runs already",
+                remedy="stop it first",
+            )
+        dra = [DraService(self._driver, version=version).handler() for version in wire.DRA_VERSIONS]
+        try:
+            self._listeners.append(await _listen(self.paths.plugin, handlers=dra))
+            self._listeners.append(
+                await _listen(self.paths.registration, handlers=[self._registration.handler()])
+            )
+        except BaseException:  # a cancelled start leaves nothing behind either
+            await self.stop(0)
+            raise
+
+    async def stop(self, grace: float = GRACE) -> None:
+        """Remove both sockets and end serving; calls under way get ``grace`` seconds.
+
+        Stopping what does not run is no error.
+        """
+        async with AsyncExitStack() as stack:  # last in, first out, whatever fails
+            for listener in self._listeners:
+                stack.push_async_callback(listener.close, grace)
+            self._listeners = []
+            self.registered.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+
+class _Listener:
+    """A server and the socket it is found at."""
+
+    def __init__(self, server: grpc.aio.Server, *, socket: sockets.PublishedSocket) -> None:
+        self._server = server
+        self._socket = socket
+
+    async def close(self, grace: float) -> None:
+        """Take the socket away, then let calls under way finish."""
+        try:
+            self._socket.remove()
+        finally:
+            await self._server.stop(grace)
+
+
+async def _listen(path: Path, *, handlers: Sequence[grpc.GenericRpcHandler]) -> _Listener:
+    """Serve at a hidden path until everything stands, then publish it."""
+    sockets.prepare_folder(path.parent)
+    hidden = sockets.hidden_name(path)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(handlers)
+    try:
+        server.add_insecure_port(wire.address(hidden))
+        await server.start()
+        return _Listener(server, socket=sockets.publish(hidden, path))
+    except RuntimeError as error:
+        await server.stop(None)
+        raise KubeletFailed(
+            f"socket {path} cannot be served, {error}",
+            remedy="check that its folder is writable and on a file system that has sockets",
+        ) from error
+    except BaseException:  # a server that nobody holds must not go on serving
+        await server.stop(None)
+        raise
