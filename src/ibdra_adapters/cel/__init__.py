@@ -1,0 +1,1 @@
+"""CEL as Kubernetes' device selectors use it, evaluated by the reference implementation."""
