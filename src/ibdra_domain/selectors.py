@@ -43,9 +43,7 @@ def judge(
     return tuple(_judge_one(device, selectors, driver) for device in devices)
 
 
-def _judge_one(
-    device: Device, selectors: Sequence[tuple[str, Selector]], driver: str
-) -> Judgement:
+def _judge_one(device: Device, selectors: Sequence[tuple[str, Selector]], driver: str) -> Judgement:
     for expression, selector in selectors:
         verdict = selector.judge(device, driver=driver)
         if verdict.error is not None or not verdict.matched:
@@ -57,29 +55,28 @@ def _judge_one(
 
 def advice_on(expression: str, *, driver: str) -> tuple[str, ...]:
     """Say what can never work in an expression, and what to write instead."""
-    found = []
-    for match in _FIRST_INDEX.finditer(expression):
-        name = match[1] if match[1] is not None else match[2]
-        if "." not in name:
-            found.append(
-                f"device.attributes[{name!r}] looks for a domain named {name!r}, and there is "
-                f'none: write device.attributes["{driver}"].{name}'
-            )
-    for match in _DOTTED.finditer(expression):
-        found.append(
-            f"device.attributes.{match[1]} looks for a domain named {match[1]!r}, and there is "
-            f'none: write device.attributes["{driver}"].{match[1]}'
-        )
-    for match in _WRAPPED.finditer(expression):
-        found.append(
-            f"{match[0]} does not exist, attributes are plain values: write "
-            f'device.attributes["{driver}"].type == "VF", without {match[0]}'
-        )
+    undotted = [n for n in sorted(domains_named(expression)) if "." not in n]
+    found = [
+        f"device.attributes[{name!r}] looks for a domain named {name!r}, and there is none: "
+        f'write device.attributes["{driver}"].{name}'
+        for name in undotted
+    ]
+    found += [
+        f"device.attributes.{match[1]} looks for a domain named {match[1]!r}, and there is none: "
+        f'write device.attributes["{driver}"].{match[1]}'
+        for match in _DOTTED.finditer(expression)
+    ]
+    found += [
+        f"{match[0]} does not exist, attributes are plain values: write "
+        f'device.attributes["{driver}"].type == "VF", without {match[0]}'
+        for match in _WRAPPED.finditer(expression)
+    ]
     return tuple(dict.fromkeys(found))
 
 
 def domains_named(expression: str) -> frozenset[str]:
     """List the attribute domains an expression names literally."""
     return frozenset(
-        match[1] if match[1] is not None else match[2] for match in _FIRST_INDEX.finditer(expression)
+        match[1] if match[1] is not None else match[2]
+        for match in _FIRST_INDEX.finditer(expression)
     )
