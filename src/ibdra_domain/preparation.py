@@ -46,11 +46,16 @@ class PreparedPort(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PreparedClaim(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything there is to know about a claim after it was prepared."""
+    """Everything there is to know about a claim after it was prepared.
+
+    ``companions`` are ports that were not allocated but sit on the RDMA devices that
+    move: their interfaces are torn down with the device, and must be put right with it.
+    """
 
     claim: ClaimRef
     pool: str
     ports: tuple[PreparedPort, ...]
+    companions: tuple[IbDevice, ...] = ()
 
     @property
     def moving(self) -> tuple[PreparedPort, ...]:
@@ -114,7 +119,17 @@ def prepare_claim(
                 ),
             )
         )
-    return PreparedClaim(claim=allocation.claim, pool=allocation.pool, ports=tuple(ports))
+    moving = {p.device.pci for p in ports if not p.admin}
+    return PreparedClaim(
+        claim=allocation.claim,
+        pool=allocation.pool,
+        ports=tuple(ports),
+        companions=tuple(
+            device
+            for device in inventory.devices
+            if device.pci in moving and device.name not in taken
+        ),
+    )
 
 
 def _fit_device(allocated: AllocatedDevice, inventory: Inventory) -> IbDevice:

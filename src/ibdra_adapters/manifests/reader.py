@@ -86,7 +86,7 @@ def _take(
         lines.setdefault(path, line)
         if duplicate:
             problems.append(ManifestProblem(source, line, f"{path[-1]!r} is given twice"))
-    body = loader.construct_document(node)  # type: ignore[no-untyped-call]  # types-PyYAML has no types for it
+    body = loader.construct_document(node)
     if body is None:
         return
     if not isinstance(body, dict):

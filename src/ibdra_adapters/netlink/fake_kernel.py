@@ -148,7 +148,14 @@ class FakeKernel:
 
     def char_devices(self) -> tuple[CharDevice, ...]:
         """List all nodes, whatever namespace their device is in."""
-        nodes = [
+        nodes = [node for device in self.devices.values() for node in self.nodes_of(device)]
+        nodes.sort(key=lambda n: n.minor)
+        cm = CharDevice(kind=CharDeviceKind.RDMA_CM, name="rdma_cm", major=10, minor=58)
+        return (*nodes, cm)
+
+    def nodes_of(self, device: FakeRdma) -> list[CharDevice]:
+        """List one device's nodes."""
+        return [
             CharDevice(
                 kind=kind,
                 name=f"{kind}{minor}",
@@ -158,12 +165,8 @@ class FakeKernel:
                 port=port,
                 pci=device.pci,
             )
-            for device in self.devices.values()
             for (kind, port), minor in device.minors.items()
         ]
-        nodes.sort(key=lambda n: n.minor)
-        cm = CharDevice(kind=CharDeviceKind.RDMA_CM, name="rdma_cm", major=10, minor=58)
-        return (*nodes, cm)
 
     # -- what netlink asks for -------------------------------------------------------
 
