@@ -1,0 +1,145 @@
+"""Plans carried out: look, do the next steps, look again, until there are none.
+
+Why: deciding and doing are different things.  The domain decides; here each step becomes
+one call of a port, and nothing else happens.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from ibdra_domain.errors import AttachRefused
+from ibdra_domain.hardware import CharDeviceKind
+from ibdra_domain.identifiers import PciAddress
+from ibdra_domain.ports.netlink import Links, Netns, NetnsId, RdmaDevices
+from ibdra_domain.ports.sysfs import Sysfs
+from ibdra_domain.preparation import PreparedPort
+from ibdra_domain.steps import (
+    AddPkeyChild,
+    ConfigureLink,
+    MoveLink,
+    MoveRdmaDevice,
+    Place,
+    PortView,
+    RemoveLink,
+    RenameLink,
+    SetTrafficClass,
+    Step,
+)
+
+_log = logging.getLogger(__name__)
+
+MOST_ROUNDS = 8
+"""A device with interface, name, MTU and child needs five; more means it does not settle."""
+
+
+class Plan(Protocol):
+    """A domain function that plans a port's next steps."""
+
+    def __call__(self, port: PreparedPort, *, view: PortView) -> tuple[Step, ...]:
+        """Give the steps up to the next look."""
+
+
+class Spaces:
+    """The two namespaces of a plan, open; ``container`` is None if it has died."""
+
+    def __init__(self, *, host: Netns, container: Netns | None) -> None:
+        self._host = host
+        self._container = container
+
+    def at(self, place: Place) -> Netns:
+        """Give a place's namespace.  Raises AttachRefused if it has died."""
+        netns = self._host if place is Place.HOST else self._container
+        if netns is None:
+            raise AttachRefused(
+                "the container's network namespace has died",
+                remedy="nothing to do: the kernel brings its devices home",
+            )
+        return netns
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """List the places that are there."""
+        return (Place.HOST,) if self._container is None else (Place.HOST, Place.CONTAINER)
+
+    @property
+    def container_id(self) -> NetnsId:
+        """Identify the container's namespace."""
+        return self.at(Place.CONTAINER).id
+
+
+class Mover:
+    """Carries plans out on the kernel's ports."""
+
+    def __init__(self, *, rdma: RdmaDevices, links: Links, sysfs: Sysfs) -> None:
+        self._rdma = rdma
+        self._links = links
+        self._sysfs = sysfs
+
+    def view(self, port: PreparedPort, spaces: Spaces) -> PortView:
+        """Look where a port and its interfaces are."""
+        device = port.device
+        name = self._name_now(device.pci) or device.rdma_device
+        links = {place: self._links.list(spaces.at(place)) for place in spaces.places}
+        return PortView(
+            isolation=self._rdma.isolation(),
+            rdma_device=name,
+            rdma_in=frozenset(
+                place for place in spaces.places if name in self._rdma.names(spaces.at(place))
+            ),
+            host=links[Place.HOST],
+            container=links.get(Place.CONTAINER, ()),
+            traffic_class=self._sysfs.traffic_class(name, device.port),
+        )
+
+    def settle(self, port: PreparedPort, spaces: Spaces, plan: Plan) -> None:
+        """Do a plan's steps until none is left.
+
+        Raises KernelRefused if a step fails, and AttachRefused if the device does not
+        come to rest.
+        """
+        for _ in range(MOST_ROUNDS):
+            steps = plan(port, view=self.view(port, spaces))
+            if not steps:
+                return
+            for step in steps:
+                _log.debug("%s: %s", port.device.name, step)
+                self._do(step, spaces)
+        raise AttachRefused(
+            f"device {port.device.name} did not settle: after {MOST_ROUNDS} rounds there is still "
+            f"{plan(port, view=self.view(port, spaces))}",
+            remedy="look for another program that configures it (NetworkManager, udev rules)",
+        )
+
+    def _do(self, step: Step, spaces: Spaces) -> None:
+        match step:
+            case MoveRdmaDevice(name=name, to=to):
+                self._rdma.move(name, source=spaces.at(_other(to)), target=spaces.at(to))
+            case MoveLink(index=index, to=to):
+                self._links.move(index, source=spaces.at(_other(to)), target=spaces.at(to))
+            case RenameLink(index=index, name=name, place=place):
+                self._links.rename(index, name, netns=spaces.at(place))
+            case ConfigureLink(index=index, place=place, mtu=mtu, up=up):
+                self._links.configure(index, netns=spaces.at(place), mtu=mtu, up=up)
+            case AddPkeyChild(parent=parent, name=name, pkey=pkey, place=place):
+                self._links.add_pkey_child(parent, name=name, pkey=pkey, netns=spaces.at(place))
+            case RemoveLink(index=index, place=place):
+                self._links.remove(index, netns=spaces.at(place))
+            case SetTrafficClass(name=name, port=number, value=value):
+                self._sysfs.set_traffic_class(name, number, value)
+
+    def _name_now(self, pci: PciAddress) -> str | None:
+        """Tell the RDMA device's present name: the kernel may have renamed it on its way home."""
+        return next(
+            (
+                node.rdma_device
+                for node in self._sysfs.char_devices()
+                if node.kind is CharDeviceKind.UVERBS and node.pci == pci
+            ),
+            None,
+        )
+
+
+def _other(place: Place) -> Place:
+    return Place.CONTAINER if place is Place.HOST else Place.HOST

@@ -1,0 +1,156 @@
+"""NodePrepareResources and NodeUnprepareResources: the way of a claim.
+
+Why: this is the order that a crash at any point can be recovered from.  Decide (pure),
+write the intent, write the CDI spec, write that it is done, answer; and back: bring the
+devices home, remove the spec, forget.  Asked twice, the answer comes from the record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+
+from ibdra_app.attaching import Attaching
+from ibdra_app.discovery import Discovery
+from ibdra_app.ledger import Ledger
+from ibdra_domain.allocation import Allocation, read_allocation
+from ibdra_domain.container_edits import HookSettings, to_cdi_spec, to_prepared_devices
+from ibdra_domain.errors import ClaimRefused, IbdraError, KubeNotFound
+from ibdra_domain.identifiers import DeviceName, Pkey
+from ibdra_domain.inventory import Inventory, Presence
+from ibdra_domain.ports.cdi import CdiSpecs
+from ibdra_domain.ports.driver import ClaimRef, PreparedDevice
+from ibdra_domain.ports.kube import Claims
+from ibdra_domain.ports.sysfs import Sysfs
+from ibdra_domain.preparation import PreparedClaim, prepare_claim
+from ibdra_domain.records import ClaimRecord, Phase
+
+_log = logging.getLogger(__name__)
+
+
+class Preparing:
+    """Fulfils :class:`ibdra_domain.ports.driver.DraDriver` for InfiniBand."""
+
+    def __init__(
+        self,
+        *,
+        claims: Claims,
+        discovery: Discovery,
+        sysfs: Sysfs,
+        cdi: CdiSpecs,
+        ledger: Ledger,
+        attaching: Attaching,
+        pool: str,
+        hook: HookSettings,
+        with_umad: bool = False,
+    ) -> None:
+        self._claims = claims
+        self._discovery = discovery
+        self._sysfs = sysfs
+        self._cdi = cdi
+        self._ledger = ledger
+        self._attaching = attaching
+        self._pool = pool
+        self._hook = hook
+        self._with_umad = with_umad
+
+    def prepare(
+        self, claims: Sequence[ClaimRef]
+    ) -> Mapping[str, tuple[PreparedDevice, ...] | IbdraError]:
+        """Fulfil the port."""
+        answers: dict[str, tuple[PreparedDevice, ...] | IbdraError] = {}
+        for claim in claims:
+            try:
+                answers[claim.uid] = to_prepared_devices(self._prepare(claim))
+                _log.info("claim %s: prepared", claim)
+            except IbdraError as error:
+                answers[claim.uid] = error
+                _log.warning("claim %s: not prepared: %s", claim, error)
+        return answers
+
+    def unprepare(self, claims: Sequence[ClaimRef]) -> Mapping[str, IbdraError | None]:
+        """Fulfil the port."""
+        answers: dict[str, IbdraError | None] = {}
+        for claim in claims:
+            try:
+                self._unprepare(claim)
+                answers[claim.uid] = None
+                _log.info("claim %s: unprepared", claim)
+            except IbdraError as error:
+                answers[claim.uid] = error
+                _log.warning("claim %s: not unprepared: %s", claim, error)
+        return answers
+
+    def _prepare(self, claim: ClaimRef) -> PreparedClaim:
+        with self._ledger.lock:
+            record = self._ledger.get(claim.uid)
+            if record is not None and record.phase is Phase.DONE:
+                if self._cdi.read(claim.uid) is None:  # tmpfs, or somebody's clean-up
+                    self._write_spec(record.prepared)
+                return record.prepared
+        allocation = self._allocation(claim)
+        with self._ledger.lock:
+            prepared = self._decide(allocation)
+            record = ClaimRecord(
+                boot_id=self._ledger.boot_id, phase=Phase.INTENT, prepared=prepared
+            )
+            self._ledger.put(record)
+            try:
+                self._write_spec(prepared)
+                self._ledger.put(
+                    ClaimRecord(boot_id=record.boot_id, phase=Phase.DONE, prepared=prepared)
+                )
+            except IbdraError:
+                # What cannot be undone now is undone at the next start: the intent stays.
+                with contextlib.suppress(IbdraError):
+                    self._cdi.remove(claim.uid)
+                    self._ledger.remove(claim.uid)
+                raise
+            return prepared
+
+    def _allocation(self, claim: ClaimRef) -> Allocation:
+        try:
+            body = self._claims.get(claim.namespace, claim.name)
+        except KubeNotFound as error:
+            raise ClaimRefused(
+                f"claim {claim} is gone from the API server",
+                remedy="delete the pod that waits for it; its owner makes a new one",
+            ) from error
+        return read_allocation(body, wanted=claim, pool=self._pool)
+
+    def _decide(self, allocation: Allocation) -> PreparedClaim:
+        inventory = self._discovery.take(self._ledger.remembered())
+        return prepare_claim(
+            allocation,
+            inventory=inventory,
+            held=self._ledger.held(),
+            pkey_tables=self._pkey_tables(allocation, inventory),
+            char_devices=self._sysfs.char_devices(),
+            with_umad=self._with_umad,
+        )
+
+    def _pkey_tables(
+        self, allocation: Allocation, inventory: Inventory
+    ) -> dict[DeviceName, tuple[Pkey, ...]]:
+        found: dict[DeviceName, tuple[Pkey, ...]] = {}
+        for allocated in allocation.devices:
+            device = inventory.device(allocated.device)
+            if device is None or device.presence is not Presence.HERE:
+                continue  # refused anyway, for a better reason
+            if allocated.config.pkey is not None:
+                found[device.name] = self._sysfs.pkey_table(device.rdma_device, device.port)
+        return found
+
+    def _write_spec(self, prepared: PreparedClaim) -> None:
+        spec = to_cdi_spec(prepared, char_devices=self._sysfs.char_devices(), hook=self._hook)
+        self._cdi.write(prepared.claim.uid, spec)
+
+    def _unprepare(self, claim: ClaimRef) -> None:
+        with self._ledger.lock:
+            record = self._ledger.get(claim.uid)
+            if record is not None and record.attachment is not None:
+                self._attaching.detach(claim.uid)
+            self._cdi.remove(claim.uid)
+            if record is not None:
+                self._ledger.remove(claim.uid)
