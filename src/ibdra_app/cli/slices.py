@@ -1,0 +1,26 @@
+"""``ibdra slices``: the ResourceSlices this node would publish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ibdra_app.cli.options import hardware_options, settings_from
+from ibdra_app.container import node_name, wired
+from ibdra_domain.publication import to_dra_device, to_slices
+
+
+@click.command("slices")
+@click.option("--node", default=node_name, metavar="NAME", help="The node's name in Kubernetes.")
+@hardware_options
+def command(node: str, **source: Any) -> None:
+    """Print the ResourceSlices this node would publish, as YAML that kubectl accepts."""
+    from ibdra_adapters.manifests.writer import to_yaml
+
+    with wired(settings_from(node=node, **source)) as container:
+        inventory = container.discovery().take()
+    slices = to_slices([to_dra_device(d) for d in inventory.devices], node=node)
+    click.echo(to_yaml(s.to_builtins() for s in slices), nl=False)
+    for warning in inventory.warnings:
+        click.echo(f"warning: {warning}", err=True)

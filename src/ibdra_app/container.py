@@ -1,0 +1,180 @@
+"""The composition root: which adapter fulfils which port.
+
+Why: the only place that knows all the rooms of the house, and the only importer of
+dependency-injector.  Adapters are imported when something first needs them, so that
+``ibdra devices`` never pays for gRPC.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from dependency_injector import containers, providers
+from msgspec.structs import replace
+
+from ibdra_app.attaching import Attaching
+from ibdra_app.discovery import Discovery
+from ibdra_app.ledger import Ledger
+from ibdra_app.moving import Mover
+from ibdra_app.preparing import Preparing
+from ibdra_app.publishing import Publishing
+from ibdra_app.recovery import Recovery
+from ibdra_app.settings import Settings
+from ibdra_domain.errors import InvalidProfile
+from ibdra_domain.ports.sysfs import Sysfs
+from ibdra_domain.ports.verbs import Verbs
+from ibdra_domain.publication import DRIVER_NAME
+from ibdra_domain.records import ClaimRecord
+
+if TYPE_CHECKING:
+    from ibdra_adapters.cdi.files import CdiFolder
+    from ibdra_adapters.kube.fake import FakeClaims, FakeSlices
+    from ibdra_adapters.kube.fake_api import FakeKubeApi
+    from ibdra_adapters.kubelet import KubeletPlugin
+    from ibdra_adapters.simulation.machine import SimulatedMachine
+
+
+def _machine(settings: Settings) -> SimulatedMachine:
+    from ibdra_adapters.simulation.machine import SimulatedMachine
+    from ibdra_adapters.simulation.profile import load_profile
+
+    if settings.simulate is None or settings.scratch is None:
+        raise InvalidProfile("no machine is simulated", remedy="give --simulate PROFILE")
+    return SimulatedMachine(load_profile(settings.simulate), settings.scratch)
+
+
+def _sysfs(settings: Settings, machine: providers.Provider[SimulatedMachine]) -> Sysfs:
+    if settings.simulate is not None:
+        return machine().sysfs
+    from ibdra_adapters.sysfs.reader import SysfsTree
+
+    return SysfsTree(settings.sysfs_root or Path("/sys"))
+
+
+def _verbs(settings: Settings, machine: providers.Provider[SimulatedMachine]) -> Verbs:
+    if settings.simulate is not None:
+        return machine().verbs
+    if settings.sysfs_root is not None:
+        from ibdra_adapters.verbs.fake import FakeVerbs
+
+        return FakeVerbs()
+    from ibdra_adapters.verbs.libibverbs import LibIbverbs
+
+    return LibIbverbs()
+
+
+def _ledger(settings: Settings) -> Ledger:
+    from ibdra_adapters.state.boot import read_boot_id
+    from ibdra_adapters.state.files import StateFolder
+
+    return Ledger(StateFolder(settings.state_folder, ClaimRecord), boot_id=read_boot_id())
+
+
+def _cdi(settings: Settings) -> CdiFolder:
+    from ibdra_adapters.cdi.files import CdiFolder
+
+    return CdiFolder(settings.cdi_folder, driver=DRIVER_NAME)
+
+
+def _api() -> FakeKubeApi:
+    from ibdra_adapters.kube.fake_api import FakeKubeApi
+
+    return FakeKubeApi()
+
+
+def _claims(api: FakeKubeApi) -> FakeClaims:
+    from ibdra_adapters.kube.fake import FakeClaims
+
+    return FakeClaims(api)
+
+
+def _slices(api: FakeKubeApi, settings: Settings) -> FakeSlices:
+    from ibdra_adapters.kube.fake import FakeSlices
+
+    return FakeSlices(api, driver=DRIVER_NAME, node=settings.node)
+
+
+def _plugin(settings: Settings, driver: Preparing) -> KubeletPlugin:
+    from ibdra_adapters.kubelet import KubeletPlugin
+
+    return KubeletPlugin(DRIVER_NAME, driver, kubelet_dir=settings.kubelet_folder)
+
+
+class Container(containers.DeclarativeContainer):
+    """Providers of everything; give ``settings`` first."""
+
+    settings: providers.Provider[Settings] = providers.Dependency(instance_of=Settings)
+
+    machine = providers.Singleton(_machine, settings)
+    sysfs = providers.Singleton(_sysfs, settings, machine.provider)
+    verbs = providers.Singleton(_verbs, settings, machine.provider)
+    ledger = providers.Singleton(_ledger, settings)
+    cdi = providers.Singleton(_cdi, settings)
+    api = providers.Singleton(_api)
+    claims = providers.Singleton(_claims, api)
+    slices = providers.Singleton(_slices, api, settings)
+
+    discovery = providers.Singleton(
+        Discovery, sysfs=sysfs, verbs=verbs, include_ethernet=settings.provided.include_ethernet
+    )
+    mover = providers.Singleton(
+        Mover, rdma=machine.provided.rdma, links=machine.provided.links, sysfs=sysfs
+    )
+    attaching = providers.Singleton(
+        Attaching,
+        ledger=ledger,
+        mover=mover,
+        namespaces=machine.provided.namespaces,
+        sysfs=sysfs,
+        cdi=cdi,
+        hook=settings.provided.hook,
+        with_umad=settings.provided.with_umad,
+    )
+    preparing = providers.Singleton(
+        Preparing,
+        claims=claims,
+        discovery=discovery,
+        sysfs=sysfs,
+        cdi=cdi,
+        ledger=ledger,
+        attaching=attaching,
+        pool=settings.provided.node,
+        hook=settings.provided.hook,
+        with_umad=settings.provided.with_umad,
+    )
+    recovery = providers.Singleton(
+        Recovery,
+        ledger=ledger,
+        attaching=attaching,
+        cdi=cdi,
+        sysfs=sysfs,
+        hook=settings.provided.hook,
+    )
+    publishing = providers.Singleton(
+        Publishing,
+        discovery=discovery,
+        ledger=ledger,
+        slices=slices,
+        node=settings.provided.node,
+    )
+    plugin = providers.Singleton(_plugin, settings, preparing)
+
+
+@contextmanager
+def wired(settings: Settings) -> Iterator[Container]:
+    """Wire everything for one command; a simulated machine's files go when it ends."""
+    if settings.simulate is None:
+        yield Container(settings=settings)
+        return
+    with TemporaryDirectory(prefix="ibdra-") as scratch:
+        yield Container(settings=replace(settings, scratch=Path(scratch)))
+
+
+def node_name() -> str:
+    """Give this machine's name as Kubernetes would by default: lower case, without surprises."""
+    return socket.gethostname().lower()

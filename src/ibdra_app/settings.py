@@ -1,0 +1,34 @@
+"""Everything an operator can choose, with its default.
+
+Why: one value that every provider of the composition root is made from; command line
+options are only ways to fill it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from ibdra_domain.container_edits import HookSettings
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the driver is told.
+
+    ``sysfs_root`` set means: this directory stands for ``/sys`` and is all there is to
+    know, libibverbs would answer for another machine.  ``simulate`` names a machine
+    profile; everything that is not sysfs then comes from the simulation too, and
+    ``scratch`` is where its tree is written.
+    """
+
+    node: str = "localhost"
+    sysfs_root: Path | None = None
+    simulate: str | None = None
+    scratch: Path | None = None
+    include_ethernet: bool = False
+    with_umad: bool = False
+    kubelet_folder: Path = Path("/var/lib/kubelet")
+    cdi_folder: Path = Path("/var/run/cdi")
+    state_folder: Path = Path("/var/lib/ibdra/claims")
+    hook: HookSettings = HookSettings()
