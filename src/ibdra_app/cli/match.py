@@ -1,4 +1,4 @@
-"""``ibdra match``: which of the node's devices a claim's selectors accept, and why not the others."""
+"""``ibdra match``: which devices a claim's selectors accept, and why not the others."""
 
 from __future__ import annotations
 
@@ -73,28 +73,28 @@ def _show(
 
     click.echo(f"request {request.name} (class {request.device_class}):")
     if request.device_class not in classes:
-        click.echo(f"  the DeviceClass {request.device_class} is not known: give it with --classes")
+        click.echo(f"the DeviceClass {request.device_class} is not known: give it with --classes")
         return False
     expressions = [s.expression for s in (*classes[request.device_class], *request.selections)]
     try:
         compiled = [(e, selectors.compile(e)) for e in expressions]
     except InvalidSelector as error:
-        click.echo(f"  {error}")
+        click.echo(str(error))
         return False
     judgements = judge(devices, compiled, driver=DRIVER_NAME)
     print_table(("DEVICE", "ACCEPTED", "WHY NOT"), [_row(j) for j in judgements])
     failed = [j for j in judgements if j.error]
     for advice in dict.fromkeys(a for e in expressions for a in advice_on(e, driver=DRIVER_NAME)):
-        click.echo(f"  advice: {advice}")
+        click.echo(f"advice: {advice}")
     if failed:
         click.echo(
-            f"  on {failed[0].device} the evaluation fails, and Kubernetes then fails the whole "
+            f"on {failed[0].device} the evaluation fails, and Kubernetes then fails the whole "
             "claim on this node: guard optional attributes with has() or orValue()"
         )
     accepted = [j for j in judgements if j.accepted]
     wanted = max(1, request.count)
     how_many = "all" if request.all_devices else str(wanted)
-    click.echo(f"  {_counted(accepted)} accepted, {how_many} asked for")
+    click.echo(f"{_counted(accepted)} accepted, {how_many} asked for")
     return not failed and len(accepted) >= (1 if request.all_devices else wanted)
 
 
