@@ -1,0 +1,287 @@
+"""The driver's whole job on an embedded, simulated node.
+
+Why: a newcomer should see in ten seconds what this driver does, and an engineer should be
+able to trust that nothing in it is staged: the slices are what the scheduler allocates
+from, the claims go over the kubelet's real sockets, the CDI files are read back from disk
+by a runtime, and the kernel behind it all moves devices as a real one does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ibdra_adapters.cel.evaluator import CelSelectors
+from ibdra_adapters.kube.fake import decoded
+from ibdra_adapters.kubelet import FakeKubelet
+from ibdra_adapters.manifests.reader import read_manifests
+from ibdra_adapters.simulation.runtime import SimulatedRuntime, StartedContainer
+from ibdra_adapters.simulation.scheduler import SimulatedScheduler
+from ibdra_app.container import Container
+from ibdra_app.demo_report import (
+    ContainerSeen,
+    DemoReport,
+    ExampleSeen,
+    InterfaceSeen,
+    complaints,
+)
+from ibdra_domain.errors import AttachRefused, IbdraError, InvalidManifest, KernelRefused
+from ibdra_domain.hardware import RdmaIsolation
+from ibdra_domain.identifiers import format_pkey
+from ibdra_domain.inventory import Inventory
+from ibdra_domain.kube_objects import DeviceClass, ResourceClaim
+from ibdra_domain.ports.driver import ClaimRef, PreparedDevice
+from ibdra_domain.ports.netlink import NetnsId
+
+Json = dict[str, Any]
+EXAMPLES = tuple(f"ib-test{number}" for number in range(1, 6))
+
+
+class Demo:
+    """Walks the examples through one wired container (``settings.simulate`` set)."""
+
+    def __init__(self, container: Container, *, examples: Path) -> None:
+        self._settings = container.settings()
+        self._machine = container.machine()
+        self._api = container.api()
+        self._slices = container.slices()
+        self._publishing = container.publishing()
+        self._attaching = container.attaching()
+        self._ledger = container.ledger()
+        self._cdi = container.cdi()
+        self._plugin = container.plugin()
+        self._recovery = container.recovery()
+        self._examples = examples
+        self._runtime = SimulatedRuntime(self._settings.cdi_folder, run_hook=self._run_hook)
+
+    async def run(self) -> DemoReport:
+        """Do it all; raises IbdraError only if the node cannot be set up."""
+        self._recovery.run()
+        before = self._node_now()
+        inventory, _ = self._publishing.publish()
+        scheduler = SimulatedScheduler(CelSelectors(), self._classes())
+        kubelet = FakeKubelet(self._settings.kubelet_folder)
+        async with self._plugin, kubelet:
+            await kubelet.register()
+            seen = [await self._example(name, scheduler, kubelet) for name in EXAMPLES]
+        return DemoReport(
+            profile=self._settings.simulate or "",
+            description=self._machine.profile.description,
+            platform=inventory.platform.value,
+            isolation=_isolation(inventory),
+            devices=len(inventory.devices),
+            slices=len(self._slices.list()),
+            examples=tuple(seen),
+            left_over=self._left_over(before),
+        )
+
+    def _run_hook(self, path: str, args: tuple[str, ...], state: bytes) -> None:
+        """Stand in for the hook helper on the host: OCI state in, attach, or refuse."""
+        if path != self._settings.hook.path or args[:2] != ("ibdra-hook", "attach"):
+            raise AttachRefused(f"{path} is not this driver's hook", remedy="compare the CDI spec")
+        self._attaching.attach(args[2], int(msgspec.json.decode(state)["pid"]))
+
+    def _classes(self) -> dict[str, DeviceClass]:
+        return {
+            body["metadata"]["name"]: decoded(body, DeviceClass)
+            for body in self._bodies(self._examples / "device-classes.yaml")
+            if body["kind"] == "DeviceClass"
+        }
+
+    def _bodies(self, path: Path) -> list[Json]:
+        manifests, problems = read_manifests(path)
+        if problems:
+            raise InvalidManifest(
+                f"{path}:{problems[0].line}: {problems[0].problem}", remedy="mend the example"
+            )
+        return [manifest.body for manifest in manifests]
+
+    async def _example(
+        self, name: str, scheduler: SimulatedScheduler, kubelet: FakeKubelet
+    ) -> ExampleSeen:
+        """Apply one example's manifests, run its pod to its end, and delete everything."""
+        bodies = self._bodies(self._examples / f"{name}.yaml")
+        templates = {
+            b["metadata"]["name"]: b for b in bodies if b["kind"] == "ResourceClaimTemplate"
+        }
+        pod = next(b for b in bodies if b["kind"] == "Pod")
+        claims = {
+            entry["name"]: self._claim_for(pod, entry, templates)
+            for entry in pod["spec"]["resourceClaims"]
+        }
+        try:
+            for entry, claim in claims.items():
+                allocation = scheduler.allocate(decoded(claim, ResourceClaim), self._slices.list())
+                if isinstance(allocation, str):
+                    expected = name in self._machine.profile.pending
+                    wrong = () if expected else (f"{name} should find its devices: {allocation}",)
+                    return ExampleSeen(name=name, outcome="pending", reason=allocation, wrong=wrong)
+                allocated = claim | {"status": {"allocation": allocation}}
+                claims[entry] = self._api.replace(allocated)
+            return await self._run_pod(name, pod, claims, kubelet)
+        finally:
+            for claim in claims.values():
+                scheduler.release(claim["metadata"]["uid"])
+                metadata = claim["metadata"]
+                self._api.delete("ResourceClaim", metadata["namespace"], metadata["name"])
+
+    def _claim_for(self, pod: Json, entry: Json, templates: Mapping[str, Json]) -> Json:
+        """Make the claim that the claim controller would make for a pod."""
+        template = templates[entry["resourceClaimTemplateName"]]
+        metadata = {
+            "namespace": pod["metadata"]["namespace"],
+            "name": f"{pod['metadata']['name']}-{entry['name']}",
+        }
+        return self._api.create(
+            {
+                "apiVersion": template["apiVersion"],
+                "kind": "ResourceClaim",
+                "metadata": metadata,
+                "spec": template["spec"]["spec"],
+            }
+        )
+
+    async def _run_pod(
+        self, name: str, pod: Json, claims: Mapping[str, Json], kubelet: FakeKubelet
+    ) -> ExampleSeen:
+        refs = {
+            entry: ClaimRef(
+                namespace=claim["metadata"]["namespace"],
+                name=claim["metadata"]["name"],
+                uid=claim["metadata"]["uid"],
+            )
+            for entry, claim in claims.items()
+        }
+        wrong: list[str] = []
+        containers: list[ContainerSeen] = []
+        prepared = await kubelet.prepare(tuple(refs.values()))
+        refused = [answer for answer in prepared.values() if isinstance(answer, str)]
+        kernel = self._machine.kernel
+        host_network = pod["spec"].get("hostNetwork", False)
+        pid = kernel.start_process(kernel.init_netns if host_network else None)
+        try:
+            if refused:
+                wrong += refused
+            else:
+                for spec in pod["spec"]["containers"]:
+                    ids = _cdi_ids(spec, refs, prepared)
+                    started = self._runtime.start(spec["name"], pid=pid, cdi_ids=ids)
+                    containers.append(self._look(started))
+                exclusive = kernel.isolation is RdmaIsolation.EXCLUSIVE
+                for seen in containers:
+                    wrong += complaints(seen, exclusive=exclusive)
+        except IbdraError as error:
+            wrong.append(f"container not started: {error}")
+        finally:
+            kernel.end_process(pid)
+            answers = await kubelet.unprepare(tuple(refs.values()))
+            wrong += [error for error in answers.values() if error is not None]
+        return ExampleSeen(
+            name=name,
+            outcome="ran",
+            allocated=tuple(_allocated(claim) for claim in claims.values()),
+            containers=tuple(containers),
+            wrong=tuple(wrong),
+        )
+
+    def _look(self, started: StartedContainer) -> ContainerSeen:
+        """Look at a container from inside and out, through the kernel."""
+        kernel = self._machine.kernel
+        netns = kernel.processes[started.pid]
+        paths = [node.split(" ", 1)[0] for node in started.device_nodes]
+        return ContainerSeen(
+            name=started.name,
+            namespace=str(netns),
+            cdi_ids=started.cdi_ids,
+            device_nodes=started.device_nodes,
+            node_access={
+                path: {
+                    "container": self._access(path, netns),
+                    "host": self._access(path, kernel.init_netns),
+                }
+                for path in paths
+            },
+            env=started.env,
+            rdma_devices=kernel.visible(netns),
+            interfaces=tuple(
+                InterfaceSeen(
+                    name=x.link.name,
+                    mtu=x.link.mtu,
+                    up=x.link.up,
+                    pkey=None if x.link.pkey is None else format_pkey(x.link.pkey),
+                )
+                for x in kernel.links_of(netns)
+                if netns != kernel.init_netns
+            ),
+        )
+
+    def _access(self, path: str, netns: NetnsId) -> str:
+        try:
+            self._machine.kernel.open_node(path, netns=netns)
+        except KernelRefused as error:
+            return f"refused ({error.errno})"
+        return "opens"
+
+    def _node_now(self) -> dict[str, str]:
+        """Describe everything on the node that an example could change for good."""
+        kernel = self._machine.kernel
+        now = {
+            f"RDMA device {device.name}": f"in {device.netns}, "
+            + ", ".join(node.path for node in kernel.nodes_of(device))
+            for device in kernel.devices.values()
+        }
+        for found in kernel.links.values():
+            link = found.link
+            now[f"interface {link.name} of {found.rdma} port {found.port}"] = (
+                f"in {found.netns}, MTU {link.mtu}, {'up' if link.up else 'down'}"
+            )
+        for name, classes in self._machine.traffic_classes.items():
+            now[f"traffic classes of {name}"] = str(classes)
+        return now
+
+    def _left_over(self, before: Mapping[str, str]) -> tuple[str, ...]:
+        """Compare the node with what it was, and list every trace in files and sockets."""
+        after = self._node_now()
+        found = [
+            f"{what}: was {before.get(what, 'not there')}, is {after.get(what, 'gone')}"
+            for what in sorted(before.keys() | after.keys())
+            if before.get(what) != after.get(what)
+        ]
+        found += [f"open namespace {netns}" for netns in self._machine.kernel.handles]
+        found += [f"record of claim {uid}" for uid in self._ledger.all()]
+        for folder in (
+            self._settings.cdi_folder,
+            self._settings.state_folder,
+            self._settings.kubelet_folder,
+        ):
+            found += [str(path) for path in folder.rglob("*") if not path.is_dir()]
+        found += [f"ResourceClaim {c['metadata']['name']}" for c in self._api.list("ResourceClaim")]
+        return tuple(found)
+
+
+def _isolation(inventory: Inventory) -> str:
+    return (inventory.isolation or RdmaIsolation.SHARED).value
+
+
+def _allocated(claim: Json) -> str:
+    results = claim["status"]["allocation"]["devices"]["results"]
+    return ", ".join(f"{r['request']} = {r['device']}" for r in results)
+
+
+def _cdi_ids(
+    spec: Json,
+    refs: Mapping[str, ClaimRef],
+    prepared: Mapping[str, tuple[PreparedDevice, ...] | str],
+) -> list[str]:
+    """Collect the ids of a container's claims, as the kubelet does: by request, if one is named."""
+    ids: list[str] = []
+    for reference in spec.get("resources", {}).get("claims", ()):
+        devices = prepared[refs[reference["name"]].uid]
+        wanted = reference.get("request")
+        for device in devices:
+            if isinstance(device, PreparedDevice) and (not wanted or wanted in device.requests):
+                ids += device.cdi_ids
+    return ids
