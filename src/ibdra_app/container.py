@@ -7,15 +7,11 @@ dependency-injector.  Adapters are imported when something first needs them, so 
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
-from msgspec.structs import replace
 
 from ibdra_app.attaching import Attaching
 from ibdra_app.discovery import Discovery
@@ -25,9 +21,7 @@ from ibdra_app.preparing import Preparing
 from ibdra_app.publishing import Publishing
 from ibdra_app.recovery import Recovery
 from ibdra_app.settings import Settings
-from ibdra_domain.errors import InvalidProfile
-from ibdra_domain.ports.sysfs import Sysfs
-from ibdra_domain.ports.verbs import Verbs
+from ibdra_app.sources import make_machine, make_sysfs, make_verbs, scratched
 from ibdra_domain.publication import DRIVER_NAME
 from ibdra_domain.records import ClaimRecord
 
@@ -36,36 +30,6 @@ if TYPE_CHECKING:
     from ibdra_adapters.kube.fake import FakeClaims, FakeSlices
     from ibdra_adapters.kube.fake_api import FakeKubeApi
     from ibdra_adapters.kubelet import KubeletPlugin
-    from ibdra_adapters.simulation.machine import SimulatedMachine
-
-
-def _machine(settings: Settings) -> SimulatedMachine:
-    from ibdra_adapters.simulation.machine import SimulatedMachine
-    from ibdra_adapters.simulation.profile import load_profile
-
-    if settings.simulate is None or settings.scratch is None:
-        raise InvalidProfile("no machine is simulated", remedy="give --simulate PROFILE")
-    return SimulatedMachine(load_profile(settings.simulate), settings.scratch)
-
-
-def _sysfs(settings: Settings, machine: providers.Provider[SimulatedMachine]) -> Sysfs:
-    if settings.simulate is not None:
-        return machine().sysfs
-    from ibdra_adapters.sysfs.reader import SysfsTree
-
-    return SysfsTree(settings.sysfs_root or Path("/sys"))
-
-
-def _verbs(settings: Settings, machine: providers.Provider[SimulatedMachine]) -> Verbs:
-    if settings.simulate is not None:
-        return machine().verbs
-    if settings.sysfs_root is not None:
-        from ibdra_adapters.verbs.fake import FakeVerbs
-
-        return FakeVerbs()
-    from ibdra_adapters.verbs.libibverbs import LibIbverbs
-
-    return LibIbverbs()
 
 
 def _ledger(settings: Settings) -> Ledger:
@@ -110,9 +74,9 @@ class Container(containers.DeclarativeContainer):
 
     settings: providers.Provider[Settings] = providers.Dependency(instance_of=Settings)
 
-    machine = providers.Singleton(_machine, settings)
-    sysfs = providers.Singleton(_sysfs, settings, machine.provider)
-    verbs = providers.Singleton(_verbs, settings, machine.provider)
+    machine = providers.Singleton(make_machine, settings)
+    sysfs = providers.Singleton(make_sysfs, settings, machine.provider)
+    verbs = providers.Singleton(make_verbs, settings, machine.provider)
     ledger = providers.Singleton(_ledger, settings)
     cdi = providers.Singleton(_cdi, settings)
     api = providers.Singleton(_api)
@@ -168,13 +132,5 @@ class Container(containers.DeclarativeContainer):
 @contextmanager
 def wired(settings: Settings) -> Iterator[Container]:
     """Wire everything for one command; a simulated machine's files go when it ends."""
-    if settings.simulate is None:
-        yield Container(settings=settings)
-        return
-    with TemporaryDirectory(prefix="ibdra-") as scratch:
-        yield Container(settings=replace(settings, scratch=Path(scratch)))
-
-
-def node_name() -> str:
-    """Give this machine's name as Kubernetes would by default: lower case, without surprises."""
-    return socket.gethostname().lower()
+    with scratched(settings) as complete:
+        yield Container(settings=complete)

@@ -17,7 +17,7 @@ import msgspec
 from ibdra_adapters.cel.evaluator import CelSelectors
 from ibdra_adapters.kube.fake import decoded
 from ibdra_adapters.kubelet import FakeKubelet
-from ibdra_adapters.manifests.reader import read_manifests
+from ibdra_adapters.manifests.documents import read_manifests
 from ibdra_adapters.simulation.runtime import SimulatedRuntime, StartedContainer
 from ibdra_adapters.simulation.scheduler import SimulatedScheduler
 from ibdra_app.container import Container

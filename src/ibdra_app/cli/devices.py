@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from ibdra_app.cli.options import hardware_options, settings_from
-from ibdra_app.container import wired
+from ibdra_app.sources import discovering
 from ibdra_domain.inventory import Inventory
 from ibdra_domain.publication import attributes_of
 
@@ -25,8 +25,8 @@ from ibdra_domain.publication import attributes_of
 @hardware_options
 def command(output: str, **source: Any) -> None:
     """List the InfiniBand ports of this node, each as the DRA device it would be."""
-    with wired(settings_from(**source)) as container:
-        inventory: Inventory = container.discovery().take()
+    with discovering(settings_from(**source)) as discovery:
+        inventory = discovery.take()
     if output == "table":
         _print_table(inventory)
     else:
@@ -40,7 +40,7 @@ def _print_data(listing: list[dict[str, Any]], output: str) -> None:
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(listing), indent=2))
         return
-    from ibdra_adapters.manifests.writer import to_yaml
+    from ibdra_adapters.manifests.documents import to_yaml
 
     click.echo(to_yaml([listing]), nl=False)
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ibdra_app.cli.options import hardware_options, settings_from
-from ibdra_app.container import wired
+from ibdra_app.sources import discovering
 from ibdra_domain.errors import InvalidManifest, InvalidSelector
 from ibdra_domain.kube_objects import Device
 from ibdra_domain.manifest_rules import RequestedDevices, Selection, requests_of, selections_of
@@ -34,7 +34,7 @@ def command(file: Path, classes: Path | None, **source: Any) -> None:
     Exits 1 if a request finds fewer devices than it asks for, or an expression fails.
     """
     from ibdra_adapters.cel.evaluator import CelSelectors
-    from ibdra_adapters.manifests.reader import read_manifests
+    from ibdra_adapters.manifests.documents import read_manifests
     from ibdra_app.examples import examples_folder
 
     manifests, problems = read_manifests(file)
@@ -49,8 +49,8 @@ def command(file: Path, classes: Path | None, **source: Any) -> None:
         for manifest in (*read_manifests(class_file)[0], *manifests)
         if manifest.body.get("kind") == "DeviceClass"
     }
-    with wired(settings_from(**source)) as container:
-        devices = [to_dra_device(d) for d in container.discovery().take().devices]
+    with discovering(settings_from(**source)) as discovery:
+        devices = [to_dra_device(d) for d in discovery.take().devices]
     requests = [request for manifest in manifests for request in requests_of(manifest.body)]
     if not requests:
         raise InvalidManifest(

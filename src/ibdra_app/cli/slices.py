@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ibdra_app.cli.options import hardware_options, settings_from
-from ibdra_app.container import node_name, wired
+from ibdra_app.sources import discovering, node_name
 from ibdra_domain.publication import to_dra_device, to_slices
 
 
@@ -16,10 +16,10 @@ from ibdra_domain.publication import to_dra_device, to_slices
 @hardware_options
 def command(node: str, **source: Any) -> None:
     """Print the ResourceSlices this node would publish, as YAML that kubectl accepts."""
-    from ibdra_adapters.manifests.writer import to_yaml
+    from ibdra_adapters.manifests.documents import to_yaml
 
-    with wired(settings_from(node=node, **source)) as container:
-        inventory = container.discovery().take()
+    with discovering(settings_from(node=node, **source)) as discovery:
+        inventory = discovery.take()
     slices = to_slices([to_dra_device(d) for d in inventory.devices], node=node)
     click.echo(to_yaml(s.to_builtins() for s in slices), nl=False)
     for warning in inventory.warnings:

@@ -28,7 +28,7 @@ def command(files: tuple[Path, ...]) -> None:
     Prints FILE:LINE: field: problem: remedy for everything that is wrong, and exits 1.
     """
     from ibdra_adapters.cel.evaluator import CelSelectors
-    from ibdra_adapters.manifests.reader import read_manifests
+    from ibdra_adapters.manifests.documents import read_manifests
 
     selectors = CelSelectors()
     bad = False

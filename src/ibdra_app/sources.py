@@ -1,0 +1,90 @@
+"""Where the facts about a machine come from: this one, a captured tree, or a simulation.
+
+Why: apart from the composition root because dependency-injector costs 100 ms to import.
+Commands that only look (`devices`, `slices`, `match`) need one use case over two ports and
+get it here; everything that acts is wired in :mod:`ibdra_app.container`, from the same
+functions.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from ibdra_app.discovery import Discovery
+from ibdra_app.settings import Settings
+from ibdra_domain.errors import InvalidProfile
+from ibdra_domain.ports.sysfs import Sysfs
+from ibdra_domain.ports.verbs import Verbs
+
+if TYPE_CHECKING:
+    from ibdra_adapters.simulation.machine import SimulatedMachine
+
+
+def make_machine(settings: Settings) -> SimulatedMachine:
+    """Build the simulated machine.  Raises InvalidProfile if none is asked for."""
+    from ibdra_adapters.simulation.machine import SimulatedMachine
+    from ibdra_adapters.simulation.profile import load_profile
+
+    if settings.simulate is None or settings.scratch is None:
+        raise InvalidProfile("no machine is simulated", remedy="give --simulate PROFILE")
+    return SimulatedMachine(load_profile(settings.simulate), settings.scratch)
+
+
+def make_sysfs(settings: Settings, machine: Callable[[], SimulatedMachine]) -> Sysfs:
+    """Choose the sysfs."""
+    if settings.simulate is not None:
+        return machine().sysfs
+    from ibdra_adapters.sysfs.reader import SysfsTree
+
+    return SysfsTree(settings.sysfs_root or Path("/sys"))
+
+
+def make_verbs(settings: Settings, machine: Callable[[], SimulatedMachine]) -> Verbs:
+    """Choose the libibverbs: none at all for a captured tree."""
+    if settings.simulate is not None:
+        return machine().verbs
+    if settings.sysfs_root is not None:
+        from ibdra_adapters.verbs.fake import FakeVerbs
+
+        return FakeVerbs()
+    from ibdra_adapters.verbs.libibverbs import LibIbverbs
+
+    return LibIbverbs()
+
+
+@contextmanager
+def scratched(settings: Settings) -> Iterator[Settings]:
+    """Give a simulated machine a folder for its tree, and remove it at the end."""
+    if settings.simulate is None:
+        yield settings
+        return
+    with TemporaryDirectory(prefix="ibdra-") as folder:
+        yield replace(settings, scratch=Path(folder))
+
+
+@contextmanager
+def discovering(settings: Settings) -> Iterator[Discovery]:
+    """Give what a command that only looks needs."""
+    with scratched(settings) as complete:
+        made = make_machine(complete) if complete.simulate is not None else None
+
+        def machine() -> SimulatedMachine:
+            return made or make_machine(complete)
+
+        yield Discovery(
+            sysfs=make_sysfs(complete, machine),
+            verbs=make_verbs(complete, machine),
+            include_ethernet=complete.include_ethernet,
+        )
+
+
+def node_name() -> str:
+    """Give this machine's name as Kubernetes would by default: in lower case."""
+    return socket.gethostname().lower()
