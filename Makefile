@@ -1,0 +1,57 @@
+# Everything a developer does here, one command each.  The first one to run makes .venv with
+# the exact packages of constraints.txt.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PROFILE ?= dgx-h100
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-domain test-rest check format bench lock clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+demo: $(READY) ## the driver's whole job on a simulated node (PROFILE=azure-nd-h100-v5 for another)
+	@$(BIN)/ibdra demo --simulate $(PROFILE)
+
+test: test-domain test-rest ## all tests that this machine can run; what it cannot is said as a skip
+
+test-domain: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q tests/unit/domain
+	$(BIN)/coverage report --fail-under=95
+
+test-rest: $(READY)
+	$(BIN)/pytest -q -n auto tests --ignore=tests/unit/domain
+
+check: $(READY) ## lint, format, types, import contracts, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src tests tools benchmarks
+	$(BIN)/lint-imports
+	$(BIN)/ibdra validate examples/*.yaml
+	$(BIN)/python tools/generate_protos.py --check
+
+format: $(READY) ## put the code in the project's form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## time and memory, with the floor beside them
+	$(BIN)/python benchmarks/bench_inventory.py
+	$(BIN)/python benchmarks/bench_claims.py
+	$(BIN)/python benchmarks/bench_commands.py
+
+lock: ## choose the newest versions anew (needs uv) and write constraints.txt
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet -o constraints.txt
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
