@@ -8,6 +8,7 @@ by a runtime, and the kernel behind it all moves devices as a real one does.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,7 @@ class Demo:
         try:
             self._machine.kernel.open_node(path, netns=netns)
         except KernelRefused as error:
-            return f"refused ({error.errno})"
+            return f"refused ({errno.errorcode[error.errno]})"
         return "opens"
 
     def _node_now(self) -> dict[str, str]:
