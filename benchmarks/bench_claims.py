@@ -7,12 +7,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from measure import percentile, row
-
 from ibdra_adapters.kubelet import FakeKubelet
 from ibdra_app.container import Container, wired
 from ibdra_app.settings import Settings
 from ibdra_domain.ports.driver import ClaimRef
+from measure import percentile, row
 
 CALLS = 100
 

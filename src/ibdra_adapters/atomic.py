@@ -41,7 +41,7 @@ def remove_file(path: Path) -> None:
     """Remove a file durably; one that is not there is a success.  Raises OSError."""
     try:
         path.unlink()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     sync_folder(path.parent)
 

@@ -97,6 +97,14 @@ class FakeKernel:
             if port.netdev is not None:
                 self._new_link(device, port, self.init_netns, name=port.netdev, up=True)
 
+    def remove_device(self, name: str) -> None:
+        """Take an RDMA device away, as unbinding its driver does; the PCI function stays."""
+        device = self.devices.pop(name)
+        for index in [i for i, x in self.links.items() if x.rdma == name]:
+            del self.links[index]
+        device.minors = {}
+        self._tell(device)
+
     def start_process(self, netns: NetnsId | None = None) -> int:
         """Start a process, in a new namespace of its own or in one there is; give its pid."""
         if netns is None:

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ibdra_domain.errors import KubeUnavailable
+from ibdra_domain.ports.driver import ClaimRef
+from unit.app.app_node import OTHER_VF, PF, PORT_1, PORT_2, VF, Node, ib_config, refusals
+
+
+def test_a_prepared_claim_has_a_spec_a_record_and_an_answer(node: Node) -> None:
+    """A claim's answer names the CDI device that its spec file holds."""
+    claim = node.claim(VF)
+
+    (answer,) = node.prepare(claim)
+
+    assert isinstance(answer, tuple)
+    spec = node.spec(claim)
+    assert (f"{spec['kind']}={spec['devices'][0]['name']}",) == answer[0].cdi_ids
+    assert [f"cdi/ib.sigs.k8s.io_{claim.uid}.json", f"state/{claim.uid}.json"] == node.files()
+
+
+def test_preparing_twice_gives_the_same_answer_and_writes_nothing(node: Node) -> None:
+    """The kubelet's second try is answered from the record, without the API server."""
+    claim = node.claim(VF)
+    first = node.prepare(claim)
+    spec, calls = node.spec(claim), list(node.api.calls)
+
+    second = node.prepare(claim)
+
+    assert first == second
+    assert spec == node.spec(claim)
+    assert calls == node.api.calls
+
+
+def test_unpreparing_leaves_nothing_and_can_be_repeated(node: Node) -> None:
+    """Unprepare removes spec and record; again, or never prepared, it is a success."""
+    claim = node.prepared(VF)
+    stranger = ClaimRef(namespace="jobs", name="never", uid="0" * 8)
+
+    assert [None] == node.unprepare(claim)
+    assert [None, None] == node.unprepare(claim, stranger)
+    assert [] == node.files()
+
+
+BAD: dict[str, tuple[Callable[[Node], ClaimRef], str]] = {
+    "not allocated": (lambda n: n.claim(VF, allocated=False), "is not allocated"),
+    "another node's pool": (lambda n: n.claim(VF, pool="node-b"), "from pool node-b"),
+    "a device we do not have": (lambda n: n.claim("pci-0000-99-00-0-port1"), "is not on this node"),
+    "the same device twice": (lambda n: n.claim(VF, VF), "is allocated twice"),
+    "a config that does not decode": (
+        lambda n: n.claim(VF, config=ib_config(mtu="big")),
+        "mtu is the text 'big'",
+    ),
+    "an unknown field": (
+        lambda n: n.claim(VF, config=ib_config(vlan=3)),
+        "'vlan' is not a field of IbConfig",
+    ),
+    "a pkey not in the table": (
+        lambda n: n.claim(VF, config=ib_config(pkey=0x8002)),
+        "pkey 0x8002 is not in the partition table of mlx5_0v0 port 1 (0x7fff, 0x8001)",
+    ),
+    "an MTU above the port's": (
+        lambda n: n.claim(PORT_1, config=ib_config(mtu=4096)),
+        "mtu 4096 is above the active MTU of mlx4_0 port 1 (2048)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_claim_is_refused_alone_and_leaves_nothing(node: Node, case: str) -> None:
+    """A claim that cannot be prepared names its cause; the other claim of the call succeeds."""
+    make, expected = BAD[case]
+    bad, good = make(node), node.claim(OTHER_VF)
+    before = node.snapshot()
+
+    answers = node.prepare(bad, good)
+
+    assert expected in "\n".join(refusals(answers))
+    assert isinstance(answers[1], tuple)
+    assert [None] == node.unprepare(good)
+    assert [] == node.files()
+    assert before == node.snapshot()
+
+
+def test_a_claim_that_is_gone_or_made_anew_is_refused(node: Node) -> None:
+    """A deleted claim, and one with another UID, are not prepared for the old pod."""
+    gone, anew = node.claim(VF), node.claim(OTHER_VF)
+    node.api.delete("ResourceClaim", gone.namespace, gone.name)
+    stale = ClaimRef(namespace=anew.namespace, name=anew.name, uid="old-uid")
+
+    texts = refusals(node.prepare(gone, stale))
+
+    assert "is gone from the API server" in texts[0]
+    assert "the kubelet asks for old-uid" in texts[1]
+    assert [] == node.files()
+
+
+@pytest.mark.parametrize(
+    ("holder", "other"),
+    [(VF, VF), (PF, VF), (VF, PF), (PORT_1, PORT_2)],
+    ids=["same VF", "VF of a held PF", "PF of a held VF", "sibling port"],
+)
+def test_one_hca_has_one_holder(node: Node, holder: str, other: str) -> None:
+    """Whatever the scheduler thought, hardware that a claim holds is refused by its name."""
+    held = node.prepared(holder)
+    second = node.claim(other)
+
+    (text,) = refusals(node.prepare(second))
+
+    assert f"is held by claim jobs/{held.name}" in text
+    assert [None] == node.unprepare(held)
+    assert [] == refusals(node.prepare(second))
+
+
+def test_admin_access_goes_beside_a_holder_and_gets_management_nodes(node: Node) -> None:
+    """Admin access to a held PF is prepared, with umad and issm, and without a hook."""
+    node.prepared(PF)
+
+    admin = node.prepared(PF, admin=True)
+
+    spec = node.spec(admin)
+    paths = [n["path"] for n in spec["devices"][0]["containerEdits"]["deviceNodes"]]
+    assert ["uverbs0", "umad0", "issm0"] == [path.rsplit("/", 1)[1] for path in paths]
+    assert "hooks" not in spec["containerEdits"]
+
+
+def test_without_the_api_server_old_claims_answer_and_new_ones_say_why(node: Node) -> None:
+    """An API server that does not answer costs only claims that are not prepared yet."""
+    old, new = node.prepared(VF), node.claim(OTHER_VF)
+    node.api.fail_next = 1
+
+    answers = node.prepare(old, new)
+
+    assert isinstance(answers[0], tuple)
+    assert isinstance(answers[1], KubeUnavailable)
+    assert isinstance(node.prepare(new)[0], tuple)
+
+
+@pytest.mark.parametrize("folder", ["cdi", "state"])
+def test_a_folder_that_cannot_be_written_fails_the_claim_without_a_trace(
+    node: Node, folder: str
+) -> None:
+    """When a file cannot be written the claim is refused and what was written is taken back."""
+    claim = node.claim(VF)
+    blocked = node.folder / folder
+    if blocked.exists():
+        blocked.rmdir()
+    blocked.write_text("a file where a folder should be")
+
+    (text,) = refusals(node.prepare(claim))
+
+    assert str(blocked) in text
+    blocked.unlink()
+    assert [] == node.files()
+    assert isinstance(node.prepare(claim)[0], tuple)
+
+
+def test_a_lost_spec_is_written_again(node: Node) -> None:
+    """A prepared claim whose spec file is gone (tmpfs) gets it back at the next prepare."""
+    claim = node.prepared(VF)
+    spec = node.spec(claim)
+    (node.folder / "cdi" / f"ib.sigs.k8s.io_{claim.uid}.json").unlink()
+
+    node.prepare(claim)
+
+    assert spec == node.spec(claim)
