@@ -137,7 +137,8 @@ def detach_steps(
                 remedy="the kernel brings it when the last process of the pod has ended",
             )
         return (MoveRdmaDevice(name=view.rdma_device, to=Place.HOST),)
-    before = _traffic_class(device, view, origin.traffic_class)
+    at_home = Place.HOST in view.rdma_in  # else it is gone: shared mode, and pulled out
+    before = _traffic_class(device, view, origin.traffic_class) if at_home else ()
     if origin.netdev is None:
         return before
     away = view.parent(device.netdev_guid, Place.CONTAINER)
@@ -167,7 +168,9 @@ def _own_child(port: PreparedPort, link: Link, view: PortView, place: Place) -> 
     child = view.child(link, pkey, place) if pkey is not None else None
     if child is None or port.device.netdev is None or pkey is None:
         return ()
-    if place is Place.HOST and child.name != child_name(port.device.netdev, pkey):
+    # Coming home, it keeps its name, or is named devN by the kernel if that is taken.
+    ours = (child_name(port.device.netdev, pkey), f"dev{child.index}")
+    if place is Place.HOST and child.name not in ours:
         return ()
     return (RemoveLink(index=child.index, place=place),)
 

@@ -86,13 +86,21 @@ class CdiSpec(_Cdi, frozen=True, kw_only=True):
 
 def decode_spec(raw: bytes) -> CdiSpec:
     """Read a spec back.  Raises msgspec.DecodeError if it is not one."""
-    return msgspec.json.decode(raw, type=CdiSpec)
+    try:
+        return msgspec.json.decode(raw, type=CdiSpec)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec lets these two through
+        raise msgspec.DecodeError(str(error)) from error
+
+
+_LETTER = re.compile(r"[A-Za-z]")
 
 
 def lowest_version(spec: CdiSpec) -> str:
     """Tell the lowest specification version that carries what the spec uses."""
+    if "." in spec.kind.partition("/")[2]:
+        return "0.6.0"
     if any(node.host_path for node in _nodes(spec)) or any(
-        not device.name[0].isalpha() for device in spec.devices
+        device.name and not _LETTER.match(device.name) for device in spec.devices
     ):
         return "0.5.0"
     return "0.3.0"

@@ -90,13 +90,13 @@ def ib_config_problems(document: object) -> tuple[Problem, ...]:
     return tuple(_walk(document))
 
 
-def _walk(document: Mapping[str, Any]) -> Iterable[Problem]:
+def _walk(document: Mapping[Any, Any]) -> Iterable[Problem]:
     for field, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
         value = document.get(field)
         if value != wanted:
             yield Problem(
                 field,
-                f"{field} is {value!r}" if field in document else f"{field} is missing",
+                f"{field} is {_kind_of(value)}" if field in document else f"{field} is missing",
                 f"write {field}: {wanted}",
             )
     for field, value in document.items():
@@ -104,9 +104,10 @@ def _walk(document: Mapping[str, Any]) -> Iterable[Problem]:
             continue
         check = _RULES.get(field)
         if check is None:
+            name = field if isinstance(field, str) else _kind_of(field)  # YAML has such keys
             yield Problem(
-                str(field),
-                f"{field!r} is not a field of {KIND}",
+                name,
+                f"{name[:40]!r} is not a field of {KIND}",
                 f"use {', '.join(_RULES)} (the spelling counts) or remove it",
             )
         elif isinstance(value, bool) or not isinstance(value, int):
@@ -122,7 +123,7 @@ def _walk(document: Mapping[str, Any]) -> Iterable[Problem]:
 
 def _check_pkey(value: int) -> tuple[str, str] | None:
     if not 0 <= value <= 0xFFFF:
-        return f"pkey {value} does not fit 16 bits", "use 0x0001-0x7fff or 0x8001-0xffff"
+        return f"pkey {_digits(value)} does not fit 16 bits", "use 0x0001-0x7fff or 0x8001-0xffff"
     if partition_of(value) == 0:
         return (
             f"pkey {format_pkey(value)} names partition 0, which is invalid",
@@ -133,14 +134,14 @@ def _check_pkey(value: int) -> tuple[str, str] | None:
 
 def _check_traffic_class(value: int) -> tuple[str, str] | None:
     if not 0 <= value <= 255:
-        return f"trafficClass {value} does not fit 8 bits", "use 0 to 255"
+        return f"trafficClass {_digits(value)} does not fit 8 bits", "use 0 to 255"
     return None
 
 
 def _check_mtu(value: int) -> tuple[str, str] | None:
     if value not in IB_MTUS:
         return (
-            f"mtu {value} is not an InfiniBand MTU",
+            f"mtu {_digits(value)} is not an InfiniBand MTU",
             f"use one of {', '.join(map(str, IB_MTUS))}"
             f" (the interface gets {IPOIB_HEADER} bytes less: IPoIB's header)",
         )
@@ -170,12 +171,26 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _kind_of(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return f"the boolean {str(value).lower()}"
-    if isinstance(value, str):
-        return f"the text {value[:40]!r}"
-    if isinstance(value, float):
-        return f"the fraction {value!r}"
-    return "an object" if isinstance(value, Mapping) else "a list"
+    match value:
+        case None:
+            kind = "null"
+        case bool():
+            kind = f"the boolean {str(value).lower()}"
+        case str():
+            kind = f"the text {value[:40]!r}"
+        case float():
+            kind = f"the fraction {value!r}"
+        case int():
+            kind = f"the number {_digits(value)}"
+        case list():
+            kind = "a list"
+        case Mapping():
+            kind = "an object"
+        case _:
+            kind = f"a {type(value).__name__}"
+    return kind
+
+
+def _digits(value: int) -> str:
+    """Write a number, a huge one's beginning only: Python refuses very long decimals."""
+    return str(value) if value.bit_length() <= 64 else f"{value:#x}"[:18] + "..."

@@ -139,7 +139,13 @@ def take_inventory(
     the first that fits, and a claim that does not care should not cost a whole PF.
     """
     functions = {f.address: f for f in sysfs.functions}
-    names = {hca.pci: hca.name for hca in sysfs.hcas if hca.pci is not None}
+    held = tuple(remembered)
+    # A PF in use keeps its name for its VFs' attributes; a plane is nobody's parent.
+    names = {old.pci: old.rdma_device for old in held} | {
+        hca.pci: hca.name
+        for hca in sysfs.hcas
+        if hca.pci is not None and hca.has_uverbs is not False
+    }
     netdevs = {(n.pci, n.port): n for n in sysfs.netdevs if n.infiniband or include_ethernet}
     opened = {hca.name: hca for hca in verbs.hcas}
     vf_indexes = {vf: i for f in sysfs.functions for i, vf in enumerate(f.vfs) if vf}
@@ -180,7 +186,7 @@ def take_inventory(
                 isolation=sysfs.isolation,
             )
             found[device.name] = device
-    for old in remembered:
+    for old in held:
         if old.name not in found:
             presence = Presence.AWAY if old.pci in functions else Presence.GONE
             found[old.name] = msgspec.structs.replace(old, presence=presence)

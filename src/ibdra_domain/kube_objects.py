@@ -87,7 +87,8 @@ class ResourceSlice(_Object, frozen=True, kw_only=True):
 
     def to_builtins(self) -> dict[str, object]:
         """Plain JSON values, with the type fields that ``omit_defaults`` would leave out."""
-        body: dict[str, object] = msgspec.to_builtins(self)
+        # By way of JSON: to_builtins() would keep tuples, which are no JSON values.
+        body: dict[str, object] = msgspec.json.decode(msgspec.json.encode(self))
         return {"apiVersion": self.api_version, "kind": self.kind} | body
 
 

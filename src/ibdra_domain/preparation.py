@@ -97,7 +97,7 @@ def prepare_claim(
     taken: set[DeviceName] = set()
     ports = []
     for allocated in allocation.devices:
-        device = _fit_device(allocated, inventory)
+        device = _fit_device(allocated, inventory, others)
         if not allocated.admin:
             if device.name in taken:
                 raise DeviceRefused(
@@ -105,7 +105,6 @@ def prepare_claim(
                     remedy="delete the claim: no scheduler should have done this",
                 )
             taken.add(device.name)
-            _check_holders(device, others)
         ports.append(
             PreparedPort(
                 request=allocated.request,
@@ -132,7 +131,9 @@ def prepare_claim(
     )
 
 
-def _fit_device(allocated: AllocatedDevice, inventory: Inventory) -> IbDevice:
+def _fit_device(
+    allocated: AllocatedDevice, inventory: Inventory, others: Iterable[PreparedClaim]
+) -> IbDevice:
     device = inventory.device(allocated.device)
     if device is None or device.presence is Presence.GONE:
         raise DeviceRefused(
@@ -141,6 +142,7 @@ def _fit_device(allocated: AllocatedDevice, inventory: Inventory) -> IbDevice:
         )
     if allocated.admin:
         return device
+    _check_holders(device, others)  # before AWAY: a device in use is away, and we know where
     if device.presence is Presence.AWAY:
         raise DeviceRefused(
             f"device {device.name} ({device.rdma_device}) is in another network namespace",

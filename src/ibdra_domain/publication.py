@@ -68,8 +68,12 @@ def attributes_of(device: IbDevice) -> dict[str, str | int]:
     return {
         name: value
         for name, value in candidates.items()
-        if value is not None and not (isinstance(value, str) and len(value) > MAX_ATTRIBUTE_VALUE)
+        if value is not None and not (isinstance(value, str) and _too_long(value))
     }
+
+
+def _too_long(value: str) -> bool:
+    return len(value.encode(errors="replace")) > MAX_ATTRIBUTE_VALUE  # the API counts bytes
 
 
 def to_dra_device(device: IbDevice) -> Device:
