@@ -1,0 +1,193 @@
+"""Network namespaces of this machine, entered without forking.
+
+Why: pyroute2 opens a socket in another namespace by way of ``fork``, which is unsafe in a
+process with gRPC's threads and sixteen times slower than what is done here: a thread of
+its own enters the namespace, makes one socket and ends.  No other thread ever leaves the
+host's namespace.
+
+Source: ``setns(2)``, ``pidfd_open(2)``, ``namespaces(7)``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from ibdra_domain.errors import KernelRefused
+from ibdra_domain.ports.netlink import Netns, NetnsId
+
+CLONE_NEWNET = 0x40000000
+_MOUNTED = (Path("/run/netns"), Path("/var/run/docker/netns"))
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class LinuxNetns:
+    """An open network namespace; ``fd`` is ours until :meth:`close`."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        status = os.fstat(fd)
+        self._id = NetnsId(status.st_dev, status.st_ino)
+
+    @property
+    def id(self) -> NetnsId:
+        """Fulfil the port."""
+        return self._id
+
+    @property
+    def fd(self) -> int:
+        """Give the file descriptor.  Raises KernelRefused (EBADF) once closed."""
+        if self._fd < 0:
+            raise KernelRefused(
+                f"namespace {self._id} was closed already",
+                remedy="open it again",
+                errno=errno.EBADF,
+            )
+        return self._fd
+
+    def close(self) -> None:
+        """Fulfil the port."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class LinuxNamespaces:
+    """Fulfils the Namespaces port.
+
+    Parameters
+    ----------
+    proc:
+        Where the *host's* processes are seen; a pod has them with ``hostPID``.
+    host:
+        A file that is the host's namespace: process 1's, or our own with ``hostNetwork``.
+    mounted:
+        Folders with namespaces kept alive by a bind mount.
+    """
+
+    def __init__(
+        self,
+        *,
+        proc: Path = Path("/proc"),
+        host: Path = Path("/proc/1/ns/net"),
+        mounted: tuple[Path, ...] = _MOUNTED,
+    ) -> None:
+        self._proc = proc
+        self._host = host
+        self._mounted = mounted
+
+    def host(self) -> Netns:
+        """Fulfil the port."""
+        return LinuxNetns(_open(self._host))
+
+    def of_process(self, pid: int) -> Netns:
+        """Fulfil the port; a pid given to another process meanwhile is noticed."""
+        try:
+            held = os.pidfd_open(pid)
+        except OSError as error:
+            raise _refused(f"there is no process {pid}", error) from error
+        try:
+            netns = LinuxNetns(_open(self._proc / str(pid) / "ns/net"))
+            if _has_ended(held):
+                netns.close()
+                gone = ProcessLookupError(errno.ESRCH, "ended")
+                raise _refused(f"process {pid} has ended", gone)
+            return netns
+        finally:
+            os.close(held)
+
+    def find(self, wanted: NetnsId) -> Netns | None:
+        """Fulfil the port: by the mounts that keep it, else by any process in it."""
+        for path in self._candidates():
+            try:
+                status = path.stat()
+                if (status.st_dev, status.st_ino) != (wanted.device, wanted.inode):
+                    continue
+                netns = LinuxNetns(_open(path))
+            except (OSError, KernelRefused):  # a process or mount that just went
+                continue
+            if netns.id == wanted:
+                return netns
+            netns.close()
+        return None
+
+    def _candidates(self) -> Iterator[Path]:
+        for folder in self._mounted:
+            yield from _entries(folder)
+        for entry in _entries(self._proc):
+            if entry.name.isdecimal():
+                yield entry / "ns/net"
+
+
+def socket_in(netns: Netns, protocol: int) -> socket.socket:
+    """Make a netlink socket inside a namespace.  Raises KernelRefused."""
+    fd = fd_of(netns)
+    made: list[socket.socket] = []
+    failed: list[OSError] = []
+
+    def work() -> None:
+        try:
+            enter(fd)
+            made.append(socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, protocol))
+        except OSError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name="ibdra-setns")
+    thread.start()
+    thread.join()
+    if failed:
+        raise _refused(f"no netlink socket in namespace {netns.id}", failed[0]) from failed[0]
+    return made[0]
+
+
+def enter(fd: int) -> None:
+    """Move the *calling thread* into a namespace; for threads that end soon.  Raises OSError."""
+    if _libc.setns(fd, CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def fd_of(netns: Netns) -> int:
+    """Give a real namespace's descriptor.  Raises KernelRefused (EBADF) for any other."""
+    if isinstance(netns, LinuxNetns):
+        return netns.fd
+    raise KernelRefused(
+        f"namespace {netns.id} is none of this kernel's",
+        remedy="do not mix real and simulated adapters",
+        errno=errno.EBADF,
+    )
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _refused(f"namespace {path} cannot be opened", error) from error
+
+
+def _has_ended(pidfd: int) -> bool:
+    """Tell whether a process has ended: its pidfd is readable then."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _refused(problem: str, error: OSError) -> KernelRefused:
+    return KernelRefused(
+        problem,
+        remedy="check that the process lives, and that the driver runs as root with hostPID",
+        errno=error.errno or errno.EIO,
+    )

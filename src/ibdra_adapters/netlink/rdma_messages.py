@@ -1,0 +1,68 @@
+"""RDMA netlink's messages, in pyroute2's idiom: it has none of its own.
+
+Why: only RDMA netlink moves an RDMA device and switches the machine's mode.  Attributes
+that are not listed here are skipped by the decoder, so a newer kernel's messages are read
+as far as they are known.
+
+Source: ``include/uapi/rdma/rdma_netlink.h``.
+"""
+
+from __future__ import annotations
+
+from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, nlmsg
+from pyroute2.netlink.nlsocket import Marshal, NetlinkSocket
+
+NETLINK_RDMA = 20
+RDMA_NL_NLDEV = 5
+
+# enum rdma_nldev_command
+GET, SET, PORT_GET, SYS_GET, SYS_SET, GET_CHARDEV = 1, 2, 5, 6, 7, 15
+
+REQUEST = NLM_F_REQUEST | NLM_F_ACK
+DUMP = NLM_F_REQUEST | NLM_F_DUMP
+
+
+class nldevmsg(nlmsg):  # noqa: N801 -- pyroute2 names its message classes like this
+    """A message of the NLDEV client: no header of its own, attributes only."""
+
+    fields = ()
+    prefix = "RDMA_NLDEV_ATTR_"
+    nla_map = (
+        (1, "RDMA_NLDEV_ATTR_DEV_INDEX", "uint32"),
+        (2, "RDMA_NLDEV_ATTR_DEV_NAME", "asciiz"),
+        (3, "RDMA_NLDEV_ATTR_PORT_INDEX", "uint32"),
+        (5, "RDMA_NLDEV_ATTR_FW_VERSION", "asciiz"),
+        (6, "RDMA_NLDEV_ATTR_NODE_GUID", "uint64"),
+        (12, "RDMA_NLDEV_ATTR_PORT_STATE", "uint8"),
+        (13, "RDMA_NLDEV_ATTR_PORT_PHYS_STATE", "uint8"),
+        (14, "RDMA_NLDEV_ATTR_DEV_NODE_TYPE", "uint8"),
+        (50, "RDMA_NLDEV_ATTR_NDEV_INDEX", "uint32"),
+        (51, "RDMA_NLDEV_ATTR_NDEV_NAME", "asciiz"),
+        (66, "RDMA_NLDEV_SYS_ATTR_NETNS_MODE", "uint8"),
+        (67, "RDMA_NLDEV_ATTR_DEV_PROTOCOL", "asciiz"),
+        (68, "RDMA_NLDEV_NET_NS_FD", "uint32"),
+        (69, "RDMA_NLDEV_ATTR_CHARDEV_TYPE", "asciiz"),
+        (70, "RDMA_NLDEV_ATTR_CHARDEV_NAME", "asciiz"),
+        (71, "RDMA_NLDEV_ATTR_CHARDEV_ABI", "uint64"),
+        (72, "RDMA_NLDEV_ATTR_CHARDEV", "uint64"),
+        (102, "RDMA_NLDEV_ATTR_EVENT_TYPE", "uint8"),
+    )
+
+
+def message_type(operation: int) -> int:
+    """Give the netlink message type of an NLDEV operation (``RDMA_NL_GET_TYPE``)."""
+    return (RDMA_NL_NLDEV << 10) + operation
+
+
+class MarshalNldev(Marshal):
+    """Decodes every NLDEV answer as the one message class."""
+
+    msg_map = {message_type(op): nldevmsg for op in range(1, 64)}
+
+
+class NldevSocket(NetlinkSocket):
+    """A socket to RDMA netlink, on a descriptor made in the namespace it speaks to."""
+
+    def __init__(self, fileno: int) -> None:
+        super().__init__(family=NETLINK_RDMA, fileno=fileno, nlm_generator=False)
+        self.asyncore.marshal = MarshalNldev()

@@ -1,0 +1,109 @@
+"""Network interfaces through rtnetlink, in any namespace.
+
+Why: one short-lived socket a call, made inside the namespace it speaks to, so that nothing
+is shared between threads and no stale answer can be read.
+
+Source: ``rtnetlink(7)``, ``include/uapi/linux/if_link.h`` (IFLA_IPOIB_PKEY).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink import NETLINK_ROUTE
+from pyroute2.netlink.exceptions import NetlinkError
+
+from ibdra_adapters.netlink.namespaces import fd_of, socket_in
+from ibdra_domain.errors import KernelRefused
+from ibdra_domain.identifiers import port_guid_of
+from ibdra_domain.ports.netlink import Link, Netns
+
+IFF_UP = 0x1
+
+
+class LinuxLinks:
+    """Fulfils the Links port."""
+
+    def list(self, netns: Netns) -> tuple[Link, ...]:
+        """Fulfil the port."""
+        with _route(netns, "list interfaces") as route:
+            return tuple(_to_link(message) for message in route.get_links())
+
+    def move(self, index: int, *, source: Netns, target: Netns) -> None:
+        """Fulfil the port."""
+        with _route(source, f"move interface {index} to {target.id}") as route:
+            route.link("set", index=index, net_ns_fd=fd_of(target))
+
+    def rename(self, index: int, name: str, *, netns: Netns) -> None:
+        """Fulfil the port."""
+        with _route(netns, f"rename interface {index} to {name}") as route:
+            route.link("set", index=index, ifname=name)
+
+    def configure(
+        self, index: int, *, netns: Netns, mtu: int | None = None, up: bool | None = None
+    ) -> None:
+        """Fulfil the port."""
+        wanted: dict[str, Any] = {}
+        if mtu is not None:
+            wanted["mtu"] = mtu
+        if up is not None:
+            wanted["state"] = "up" if up else "down"
+        if wanted:
+            with _route(netns, f"set {wanted} on interface {index}") as route:
+                route.link("set", index=index, **wanted)
+
+    def add_pkey_child(self, parent: int, *, name: str, pkey: int, netns: Netns) -> None:
+        """Fulfil the port."""
+        with _route(netns, f"make interface {name} with pkey {pkey:#06x} on {parent}") as route:
+            route.link("add", kind="ipoib", ifname=name, link=parent, ipoib_pkey=pkey)
+
+    def remove(self, index: int, *, netns: Netns) -> None:
+        """Fulfil the port."""
+        with _route(netns, f"remove interface {index}") as route:
+            route.link("del", index=index)
+
+
+@contextmanager
+def _route(netns: Netns, what: str) -> Iterator[Any]:
+    """Open rtnetlink in a namespace; the kernel's refusals become ours."""
+    raw = socket_in(netns, NETLINK_ROUTE)
+    try:
+        with IPRoute(fileno=raw.detach(), ext_ack=True) as route:
+            yield route
+    except NetlinkError as error:
+        raise _refused(f"the kernel did not {what} in {netns.id}: {error}", error.code) from error
+    except OSError as error:
+        problem = f"rtnetlink failed to {what} in {netns.id}"
+        raise _refused(problem, error.errno or errno.EIO) from error
+    finally:
+        raw.close()
+
+
+def _to_link(message: Any) -> Link:
+    """Read what we use of a link message; IPoIB addresses have 20 bytes."""
+    info = message.get_attr("IFLA_LINKINFO")
+    data = info.get_attr("IFLA_INFO_DATA") if info is not None else None
+    ipoib = info is not None and info.get_attr("IFLA_INFO_KIND") == "ipoib"
+    index: int = message["index"]
+    below = message.get_attr("IFLA_LINK")
+    return Link(
+        index=index,
+        name=message.get_attr("IFLA_IFNAME") or f"?{index}",
+        port_guid=port_guid_of(message.get_attr("IFLA_ADDRESS") or ""),
+        mtu=message.get_attr("IFLA_MTU") or 0,
+        up=bool(message["flags"] & IFF_UP),
+        pkey=data.get_attr("IFLA_IPOIB_PKEY") if data is not None and ipoib else None,
+        parent=below if ipoib and below not in (None, 0, index) else None,
+    )
+
+
+def _refused(problem: str, code: int) -> KernelRefused:
+    return KernelRefused(
+        problem,
+        remedy="check that the interface is still there and the driver has CAP_NET_ADMIN",
+        errno=code,
+    )
