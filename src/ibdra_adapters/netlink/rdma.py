@@ -10,7 +10,7 @@ Source: ``drivers/infiniband/core/nldev.c``.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -101,11 +101,11 @@ def _ask(
     what: str,
     operation: int,
     flags: int,
-    attributes: list[tuple[str, object]] | None = None,
+    attributes: Sequence[tuple[str, int]] = (),
 ) -> list[Any]:
     """Send one request and collect the answers; the kernel's refusals become ours."""
     message = nldevmsg()
-    message["attrs"] = attributes or []
+    message["attrs"] = list(attributes)
     with _socket(netns, what) as nldev:
         return list(nldev.nlm_request(message, msg_type=message_type(operation), msg_flags=flags))
 

@@ -9,6 +9,8 @@ Source: ``include/uapi/rdma/rdma_netlink.h``.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, nlmsg
 from pyroute2.netlink.nlsocket import Marshal, NetlinkSocket
 
@@ -22,7 +24,7 @@ REQUEST = NLM_F_REQUEST | NLM_F_ACK
 DUMP = NLM_F_REQUEST | NLM_F_DUMP
 
 
-class nldevmsg(nlmsg):  # noqa: N801 -- pyroute2 names its message classes like this
+class nldevmsg(nlmsg):  # type: ignore[misc]  # noqa: N801 -- untyped, and named as pyroute2 does
     """A message of the NLDEV client: no header of its own, attributes only."""
 
     fields = ()
@@ -54,13 +56,13 @@ def message_type(operation: int) -> int:
     return (RDMA_NL_NLDEV << 10) + operation
 
 
-class MarshalNldev(Marshal):
+class MarshalNldev(Marshal):  # type: ignore[misc]  # pyroute2 has no types
     """Decodes every NLDEV answer as the one message class."""
 
-    msg_map = {message_type(op): nldevmsg for op in range(1, 64)}
+    msg_map: ClassVar = {message_type(op): nldevmsg for op in range(1, 64)}
 
 
-class NldevSocket(NetlinkSocket):
+class NldevSocket(NetlinkSocket):  # type: ignore[misc]  # as above
     """A socket to RDMA netlink, on a descriptor made in the namespace it speaks to."""
 
     def __init__(self, fileno: int) -> None:
