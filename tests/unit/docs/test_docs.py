@@ -10,6 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from ibdra_domain.hardware import HcaPort, RdmaIsolation
+from ibdra_domain.ib_config import IbConfig
+from ibdra_domain.identifiers import Gid, PciAddress, device_name, parse_guid
+from ibdra_domain.inventory import FunctionType, IbDevice
+from ibdra_domain.link import PortState, Rate
+from ibdra_domain.publication import attributes_of
 from unit.docs.pages import (
     PAGES,
     ROOT,
@@ -21,13 +28,6 @@ from unit.docs.pages import (
     same_but_for_dots,
     shown_commands,
 )
-
-from ibdra_domain.hardware import HcaPort, RdmaIsolation
-from ibdra_domain.ib_config import IbConfig
-from ibdra_domain.identifiers import Gid, PciAddress, device_name, parse_guid
-from ibdra_domain.inventory import FunctionType, IbDevice
-from ibdra_domain.link import PortState, Rate
-from ibdra_domain.publication import attributes_of
 
 RUN = "from ibdra_app.cli import main; main()"
 # What a make target runs: its output is shown on the pages too.
@@ -50,7 +50,9 @@ def _arguments(command: str) -> list[str]:
     return [
         str(found)
         for word in words
-        for found in (sorted(p.relative_to(ROOT) for p in ROOT.glob(word)) if "*" in word else [word])
+        for found in (
+            sorted(p.relative_to(ROOT) for p in ROOT.glob(word)) if "*" in word else [word]
+        )
     ]
 
 
