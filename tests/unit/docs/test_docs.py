@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,12 +57,14 @@ def _arguments(command: str) -> list[str]:
     ]
 
 
+@cache
 def _run(command: str) -> tuple[int, list[str]]:
     path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    inherited = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
     done = subprocess.run(
         [sys.executable, "-c", RUN, *_arguments(command)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": path, "NO_COLOR": "1"},
+        env=inherited | {"PYTHONPATH": path, "NO_COLOR": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
