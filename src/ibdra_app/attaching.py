@@ -21,11 +21,12 @@ from ibdra_app.moving import Mover, Spaces
 from ibdra_domain.attachment import attach_steps, detach_steps, origin_of
 from ibdra_domain.container_edits import HookSettings, to_cdi_spec
 from ibdra_domain.errors import AttachRefused, IbdraError
+from ibdra_domain.ib_config import IbConfig
 from ibdra_domain.identifiers import Guid
 from ibdra_domain.ports.cdi import CdiSpecs
 from ibdra_domain.ports.netlink import Namespaces, Netns
 from ibdra_domain.ports.sysfs import Sysfs
-from ibdra_domain.preparation import PreparedClaim, PreparedPort, choose_char_devices
+from ibdra_domain.preparation import PreparedClaim, PreparedPort, with_nodes_of_now
 from ibdra_domain.records import Attachment, ClaimRecord, Phase
 
 _log = logging.getLogger(__name__)
@@ -57,8 +58,8 @@ class Attaching:
         """Give a claim's devices to the namespace of a container's process.
 
         Does nothing if they are there already, or if the process is in the host's
-        namespace.  Raises AttachRefused or KernelRefused; then the devices are home, or
-        (device nodes changed) where the next try finds them.
+        namespace and the claim has no IbConfig.  Raises AttachRefused or KernelRefused;
+        then the devices are home, or (device nodes changed) where the next try finds them.
         """
         with self._ledger.lock, closing(self._namespaces.host()) as host:
             record = self._ledger.get(uid)
@@ -69,7 +70,7 @@ class Attaching:
                 )
             with closing(self._namespaces.of_process(pid)) as container:
                 if container.id == host.id:
-                    _log.info("claim %s: the pod is on the host's network", record.prepared.claim)
+                    _check_host_network(record.prepared)
                     return
                 record = self._free_from_elsewhere(record, container)
                 self._attach(record, pid, Spaces(host=host, container=container))
@@ -169,20 +170,9 @@ class Attaching:
         """
         nodes = self._sysfs.char_devices()
         prepared = record.prepared
-        ports = tuple(
-            replace(
-                port,
-                char_devices=choose_char_devices(
-                    port.device, nodes, admin=port.admin, with_umad=self._with_umad
-                ),
-            )
-            for port in prepared.ports
-        )
-        if all(
-            a.char_devices == b.char_devices for a, b in zip(ports, prepared.ports, strict=True)
-        ):
+        corrected = with_nodes_of_now(prepared, nodes, with_umad=self._with_umad)
+        if corrected == prepared:
             return
-        corrected = replace(prepared, ports=ports)
         self._cdi.write(
             prepared.claim.uid, to_cdi_spec(corrected, char_devices=nodes, hook=self._hook)
         )
@@ -200,6 +190,18 @@ def _open_or_none(netns: Netns | None) -> Iterator[Netns | None]:
     finally:
         if netns is not None:
             netns.close()
+
+
+def _check_host_network(prepared: PreparedClaim) -> None:
+    """Refuse what cannot be had on the host's network, where nothing is moved or changed."""
+    asking = [port for port in prepared.moving if port.config != IbConfig()]
+    if asking:
+        raise AttachRefused(
+            f"claim {prepared.claim} has an IbConfig for {asking[0].device.name}, but the pod is "
+            "on the host's network, where the driver leaves devices as they are",
+            remedy="take hostNetwork from the pod, or the IbConfig from the claim",
+        )
+    _log.info("claim %s: the pod is on the host's network, nothing moves", prepared.claim)
 
 
 def _touched(prepared: PreparedClaim) -> Iterable[PreparedPort]:

@@ -46,17 +46,21 @@ class StateFolder(Generic[RecordT]):
         """Fulfil the port; leftovers of interrupted writes are removed."""
         records: dict[str, RecordT] = {}
         warnings: list[str] = []
+        aside: set[str] = set()
         with self._failing("read", self._folder):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for path in sorted(self._folder.iterdir()):
                 if path.name.startswith(".") and path.name.endswith(".tmp"):
                     path.unlink(missing_ok=True)
+                elif path.suffix == ".corrupt":
+                    aside.add(path.stem)
                 elif path.suffix == ".json":
                     try:
                         records[path.stem] = self._decoded(path.read_bytes())
                     except (ValueError, msgspec.MsgspecError) as error:
                         warnings.append(self._set_aside(path, str(error)))
-        return Loaded(records, tuple(warnings))
+                        aside.add(path.stem)
+        return Loaded(records, tuple(warnings), frozenset(aside - records.keys()))
 
     def save(self, key: str, record: RecordT) -> None:
         """Fulfil the port."""

@@ -58,8 +58,11 @@ def command(file: Path, classes: Path | None, **source: Any) -> None:
             remedy="give a file that does",
         )
     selectors = CelSelectors()
-    verdicts = [_show(request, known, devices, selectors) for request in requests]
-    sys.exit(0 if all(verdicts) else 1)
+    found: dict[str, bool] = {}
+    for request in requests:  # of a request's alternatives one is enough
+        whole = request.name.split("/", 1)[0]
+        found[whole] = _show(request, known, devices, selectors) or found.get(whole, False)
+    sys.exit(0 if all(found.values()) else 1)
 
 
 def _show(
@@ -89,7 +92,12 @@ def _show(
     if failed:
         click.echo(
             f"on {failed[0].device} the evaluation fails, and Kubernetes then fails the whole "
-            "claim on this node: guard optional attributes with has() or orValue()"
+            "claim on this node"
+            + (
+                ": guard optional attributes with has() or orValue()"
+                if "not found" in (failed[0].error or "")
+                else ""
+            )
         )
     accepted = [j for j in judgements if j.accepted]
     wanted = max(1, request.count)
