@@ -167,15 +167,21 @@ class FakeKernel:
         return found
 
     def move_link(self, index: int, *, source: NetnsId, target: NetnsId) -> None:
-        """Move an interface: down afterwards, children stay behind."""
+        """Move an interface: down afterwards, children stay behind; to where it is, nothing."""
         found = self.link_in(source, index)
+        if source == target:
+            return
         self.check_name(found.link.name, target)
         found.netns = target
         self.change(found, up=False)
 
     def change(self, found: FakeLink, **fields: object) -> None:
-        """Change what rtnetlink shows of an interface."""
+        """Change what rtnetlink shows of an interface; going down takes its children along."""
+        was_up = found.link.up
         found.link = msgspec.structs.replace(found.link, **fields)
+        if was_up and not found.link.up:
+            for child in self._children_of(found):
+                child.link = msgspec.structs.replace(child.link, up=False)
         self._tell(self.devices[found.rdma])
 
     def largest_mtu(self, found: FakeLink) -> int:
@@ -185,7 +191,8 @@ class FakeKernel:
 
     def check_name(self, name: str, netns: NetnsId) -> None:
         """Refuse a taken name (EEXIST) and an impossible one (EINVAL)."""
-        if not 0 < len(name) <= 15 or "/" in name or name.isspace():
+        impossible = name in (".", "..") or any(c in "/:" or c.isspace() for c in name)
+        if not 0 < len(name) <= 15 or impossible:
             raise refused(f"{name!r} is no interface name", errno.EINVAL)
         if any(x.link.name == name for x in self.links_of(netns)):
             raise refused(f"there is an interface {name} in {netns}", errno.EEXIST)
@@ -234,6 +241,10 @@ class FakeKernel:
             name = found.link.name
             found.netns = self.init_netns
             self.change(found, up=False, name=f"dev{found.link.index}" if name in names else name)
+
+    def _children_of(self, parent: FakeLink) -> list[FakeLink]:
+        """Give its children wherever they are; indexes are unique on this machine."""
+        return [x for x in self.links.values() if x.link.parent == parent.link.index]
 
     def _free_name(self, netns: NetnsId) -> str:
         names = {x.link.name for x in self.links_of(netns)}
