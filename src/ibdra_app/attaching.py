@@ -93,7 +93,8 @@ class Attaching:
         done = replace(record, attachment=replace(attachment, phase=Phase.DONE))
         try:
             for port in prepared.moving:
-                self._mover.settle(port, spaces, attach_steps)
+                plan = partial(attach_steps, displaced=self._displaced(named=port.device.netdev))
+                self._mover.settle(port, spaces, plan)
             self._ledger.put(done)
         except IbdraError:
             # Not if the pod's first container has the devices: they stay with it.
@@ -150,13 +151,15 @@ class Attaching:
         self._ledger.put(replace(record, attachment=None))
         _log.info("claim %s: detached", record.prepared.claim)
 
-    def _displaced(self) -> frozenset[Guid]:
+    def _displaced(self, *, named: str | None = None) -> frozenset[Guid]:
+        """Give the port GUIDs of what we moved, but for those that are ``named`` so by right."""
         return frozenset(
             port.device.netdev_guid
             for record in self._ledger.all().values()
             if record.attachment is not None
             for port in _touched(record.prepared)
             if port.device.netdev_guid is not None
+            and (named is None or port.device.netdev != named)
         )
 
     def _check_nodes(self, record: ClaimRecord) -> None:
