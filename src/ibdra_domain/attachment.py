@@ -62,6 +62,17 @@ def origin_of(device: IbDevice, view: PortView) -> PortOrigin:
     )
 
 
+def leaving_steps(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
+    """Plan what can be done only while the RDMA device is at home.
+
+    To be done for all ports of a claim before the first of them goes: ports of one HCA
+    go together.
+    """
+    if Place.HOST not in view.rdma_in:
+        return ()
+    return _traffic_class(port.device, view, port.config.traffic_class)
+
+
 def attach_steps(
     port: PreparedPort, view: PortView, *, displaced: Collection[Guid] = ()
 ) -> tuple[Step, ...]:
@@ -73,7 +84,7 @@ def attach_steps(
     Raises AttachRefused if the device or its interface is in neither namespace, or the
     interface's name is taken in the container.
     """
-    wanted = port.config.traffic_class
+    before = leaving_steps(port, view)
     if view.isolation is RdmaIsolation.EXCLUSIVE and Place.CONTAINER not in view.rdma_in:
         if Place.HOST not in view.rdma_in:
             raise AttachRefused(
@@ -81,8 +92,7 @@ def attach_steps(
                 remedy="find the process that holds it with `ip netns` and `rdma dev`",
             )
         move = MoveRdmaDevice(name=view.rdma_device, to=Place.CONTAINER)
-        return (*_traffic_class(port.device, view, wanted), move)
-    before = _traffic_class(port.device, view, wanted) if Place.HOST in view.rdma_in else ()
+        return (*before, move)
     return before + _link_there(port, view, displaced)
 
 
