@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover, Spaces
-from ibdra_domain.attachment import attach_steps, detach_steps, origin_of
+from ibdra_domain.attachment import attach_steps, detach_steps, leaving_steps, origin_of
 from ibdra_domain.container_edits import HookSettings, to_cdi_spec
 from ibdra_domain.errors import AttachRefused, IbdraError
 from ibdra_domain.ib_config import IbConfig
@@ -95,6 +95,9 @@ class Attaching:
         try:
             plan = partial(attach_steps, displaced=self._displaced())
             for port in prepared.moving:
+                self._mover.settle(port, spaces, leaving_steps)
+            for port in prepared.moving:
+                plan = partial(attach_steps, displaced=self._displaced(named=port.device.netdev))
                 self._mover.settle(port, spaces, plan)
             self._ledger.put(done)
         except IbdraError:
@@ -152,13 +155,15 @@ class Attaching:
         self._ledger.put(replace(record, attachment=None))
         _log.info("claim %s: detached", record.prepared.claim)
 
-    def _displaced(self) -> frozenset[Guid]:
+    def _displaced(self, *, named: str | None = None) -> frozenset[Guid]:
+        """Give the port GUIDs of what we moved, but for those that are ``named`` so by right."""
         return frozenset(
             port.device.netdev_guid
             for record in self._ledger.all().values()
             if record.attachment is not None
             for port in _touched(record.prepared)
             if port.device.netdev_guid is not None
+            and (named is None or port.device.netdev != named)
         )
 
     def _check_nodes(self, record: ClaimRecord) -> None:
