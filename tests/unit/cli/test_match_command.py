@@ -21,13 +21,14 @@ def accepted_in(ran: Ran) -> list[str]:
 def wanted_by(example: str, attributes: dict[str, Any]) -> bool:
     """Say in Python what each example asks for in CEL."""
     active, kind = attributes["portState"] == "Active", attributes["type"]
-    return {
+    wanted: dict[str, bool] = {
         "ib-test1": kind == "VF",
         "ib-test2": kind == "VF" and active,
         "ib-test3": kind == "PF" and active,
         "ib-test4": kind == "VF",
         "ib-test5": active and attributes["linkSpeedGbps"] >= 100,
-    }[example]
+    }
+    return wanted[example]
 
 
 def request(expression: str, *, device_class: str = "ib.sigs.k8s.io", rest: str = "") -> str:
