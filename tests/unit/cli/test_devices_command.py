@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,21 @@ from ibdra_domain.kube_objects import (
     MAX_OBJECT_NAME,
     ResourceSlice,
 )
-from unit.cli.cli_runs import BIG_PROFILE, EXPECTED, PROFILES, TREES, run
+from unit.cli.cli_runs import BIG_PROFILE, EXPECTED, PROFILES, TREES, Ran, run
 
 TREE_NAMES = sorted(path.stem for path in EXPECTED.glob("*.json"))
+
+
+@cache
+def listed(profile: str | Path) -> Ran:
+    """List a simulated machine once: writing its tree is what takes the time."""
+    return run("devices", "--simulate", profile, "-o", "json")
+
+
+@cache
+def published(profile: str | Path) -> Ran:
+    """Print its slices once."""
+    return run("slices", "--simulate", profile, "--node", "node-a")
 
 
 def slices_in(text: str) -> Iterator[dict[str, Any]]:
@@ -52,7 +65,7 @@ def test_warnings_go_to_standard_error(name: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_table_shows_every_device(profile: str) -> None:
     """One line a device, in the order of the JSON, then a summary; no value is cut short."""
-    listing = run("devices", "--simulate", profile, "-o", "json").json
+    listing = listed(profile).json
     ran = run("devices", "--simulate", profile)
     headings, *rows, summary = ran.out.splitlines()
     assert ["DEVICE", "TYPE", "STATE", "SPEED", "NUMA", "RDMA", "NETDEV", "PARENT"] == (
@@ -79,7 +92,7 @@ def test_a_machine_without_devices_is_no_failure() -> None:
 
 def test_ethernet_is_shown_on_demand() -> None:
     """RoCE ports of the same HCAs appear with --include-ethernet only."""
-    without = run("devices", "--simulate", "dgx-h100", "-o", "json").json
+    without = listed("dgx-h100").json
     with_them = run("devices", "--simulate", "dgx-h100", "-o", "json", "--include-ethernet").json
     added = [d for d in with_them if d not in without]
     assert 2 == len(added)
@@ -90,8 +103,8 @@ def test_ethernet_is_shown_on_demand() -> None:
 @pytest.mark.parametrize("profile", [*PROFILES, BIG_PROFILE], ids=lambda p: Path(p).stem)
 def test_slices_are_what_an_api_server_takes(profile: str | Path) -> None:
     """Every object has its type and a name, and keeps the API's limits."""
-    listing = run("devices", "--simulate", profile, "-o", "json").json
-    ran = run("slices", "--simulate", profile, "--node", "node-a")
+    listing = listed(profile).json
+    ran = published(profile)
     assert (0, "") == (ran.code, ran.err)
     bodies = list(slices_in(ran.out))
     for index, body in enumerate(bodies):
@@ -108,8 +121,8 @@ def test_slices_are_what_an_api_server_takes(profile: str | Path) -> None:
         assert ResourceSlice is type(msgspec.convert(body, ResourceSlice))
     devices = [device for body in bodies for device in body["spec"]["devices"]]
     assert [d["name"] for d in listing] == [d["name"] for d in devices]
-    for listed, device in zip(listing, devices, strict=True):
-        assert listed["attributes"] == {
+    for one_listed, device in zip(listing, devices, strict=True):
+        assert one_listed["attributes"] == {
             name: value for name, one in device["attributes"].items() for value in one.values()
         }
         assert len(device["attributes"]) <= MAX_ATTRIBUTES_PER_DEVICE
@@ -123,10 +136,7 @@ def test_slices_are_what_an_api_server_takes(profile: str | Path) -> None:
 
 def test_a_thousand_vfs_are_nine_slices() -> None:
     """1,024 VFs and their 8 PFs fill eight slices and begin a ninth."""
-    sizes = [
-        len(body["spec"]["devices"])
-        for body in slices_in(run("slices", "--simulate", BIG_PROFILE).out)
-    ]
+    sizes = [len(body["spec"]["devices"]) for body in slices_in(published(BIG_PROFILE).out)]
     assert [128] * 8 + [8] == sizes
 
 
