@@ -57,7 +57,7 @@ class RequestedDevices(msgspec.Struct, frozen=True, kw_only=True):
 def is_ours(body: Mapping[str, Any]) -> bool:
     """Tell the objects that can carry an IbConfig or a selector."""
     group, _, version = str(body.get("apiVersion", "")).partition("/")
-    kind = body.get("kind")
+    kind = str(body.get("kind"))
     return (
         group == GROUP and version in VERSIONS and (kind in _CLAIM_SPECS or kind == "DeviceClass")
     )
@@ -73,7 +73,7 @@ def ib_configs(
 
 def requests_of(body: Mapping[str, Any]) -> Iterator[RequestedDevices]:
     """Give a claim's or template's requests, alternatives as ``request/alternative``."""
-    if body.get("kind") not in _CLAIM_SPECS:
+    if str(body.get("kind")) not in _CLAIM_SPECS:
         return
     requests, path = _at(body, (*_devices_path(body), "requests"))
     for index, request in enumerate(_list(requests)):

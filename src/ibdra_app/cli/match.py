@@ -38,15 +38,15 @@ def command(file: Path, classes: Path | None, **source: Any) -> None:
     from ibdra_app.examples import examples_folder
 
     manifests, problems = read_manifests(file)
-    if problems:
-        first = problems[0]
+    class_file = classes or examples_folder() / "device-classes.yaml"
+    class_manifests, class_problems = read_manifests(class_file)
+    for first in (*problems, *class_problems):
         raise InvalidManifest(
             f"{first.source}:{first.line}: {first.problem}", remedy="correct the file"
         )
-    class_file = classes or examples_folder() / "device-classes.yaml"
     known = {
-        manifest.body["metadata"]["name"]: tuple(selections_of(manifest.body))
-        for manifest in (*read_manifests(class_file)[0], *manifests)
+        _name_of(manifest.body): tuple(selections_of(manifest.body))
+        for manifest in (*class_manifests, *manifests)
         if manifest.body.get("kind") == "DeviceClass"
     }
     with discovering(settings_from(**source)) as discovery:
@@ -63,6 +63,11 @@ def command(file: Path, classes: Path | None, **source: Any) -> None:
         whole = request.name.split("/", 1)[0]
         found[whole] = _show(request, known, devices, selectors) or found.get(whole, False)
     sys.exit(0 if all(found.values()) else 1)
+
+
+def _name_of(body: dict[str, Any]) -> str:
+    metadata = body.get("metadata")
+    return str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
 
 
 def _show(
