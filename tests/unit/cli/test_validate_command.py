@@ -77,7 +77,7 @@ def test_counts_what_it_looked_at(write: Writer) -> None:
             ("kind: IbConfig", "kind: Ib"),
             18,
             f"{CONFIG}.kind",
-            "kind is 'Ib': write kind: IbConfig",
+            "kind is the text 'Ib': write kind: IbConfig",
         ),
         (("          kind: IbConfig\n", ""), 16, f"{CONFIG}.kind", "kind is missing: write kind"),
         (
