@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
+
+
+def is_file_key(key: str) -> bool:
+    """Tell whether a key can stand in a file name as it is: no folder, no hidden file."""
+    return bool(_KEY.match(key))
 
 
 def write_file(path: Path, content: bytes, *, mode: int) -> None:

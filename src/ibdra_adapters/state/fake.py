@@ -6,6 +6,7 @@ from typing import Generic
 
 import msgspec
 
+from ibdra_adapters.atomic import is_file_key
 from ibdra_domain.errors import StateFailed
 from ibdra_domain.ports.state import Loaded, RecordT
 
@@ -47,5 +48,5 @@ class FakeStateStore(Generic[RecordT]):
     def _check(self, key: str) -> None:
         if self.broken:
             raise StateFailed("the fake state folder is broken", remedy="mend it")
-        if not key or "/" in key:
+        if not is_file_key(key):
             raise StateFailed(f"{key!r} cannot be part of a file name", remedy="give a claim's UID")
