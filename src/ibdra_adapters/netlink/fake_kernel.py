@@ -204,11 +204,15 @@ class FakeKernel:
         return found
 
     def move_link(self, index: int, *, source: NetnsId, target: NetnsId) -> None:
-        """Move an interface: down afterwards, children stay behind."""
+        """Move an interface: down afterwards, and its children with it, which stay behind."""
         found = self.link_in(source, index)
+        if source == target:
+            return
         self.check_name(found.link.name, target)
         found.netns = target
         self.change(found, up=False)
+        for child in [x for x in self.links.values() if x.link.parent == index]:
+            self.change(child, up=False)
 
     def change(self, found: FakeLink, **fields: object) -> None:
         """Change what rtnetlink shows of an interface."""
@@ -222,7 +226,8 @@ class FakeKernel:
 
     def check_name(self, name: str, netns: NetnsId) -> None:
         """Refuse a taken name (EEXIST) and an impossible one (EINVAL)."""
-        if not 0 < len(name) <= 15 or "/" in name or name.isspace():
+        impossible = name in ("", ".", "..") or any(c in "/:" or c.isspace() for c in name)
+        if impossible or len(name.encode()) > 15:
             raise refused(f"{name!r} is no interface name", errno.EINVAL)
         if any(x.link.name == name for x in self.links_of(netns)):
             raise refused(f"there is an interface {name} in {netns}", errno.EEXIST)
