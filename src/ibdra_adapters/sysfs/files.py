@@ -85,12 +85,16 @@ class Tree:
 
     def names(self, path: str, *, optional: bool = True) -> list[str]:
         """List a folder, sorted; empty if there is none."""
+        return self.listing(path, optional=optional) or []
+
+    def listing(self, path: str, *, optional: bool = True) -> list[str] | None:
+        """List a folder, sorted; None if it cannot be listed."""
         try:
             return sorted(os.listdir(self._prefix + path))  # noqa: PTH208 -- a Path a file costs more than the file
         except OSError as error:
             if not optional or error.errno != errno.ENOENT:
                 self._warn(path, _reason(error))
-            return []
+            return None
 
     def resolved(self, path: str) -> str:
         """Follow all links of a path, inside the tree or not; gives an absolute path."""
