@@ -23,8 +23,9 @@ def is_file_key(key: str) -> bool:
 def write_file(path: Path, content: bytes, *, mode: int) -> None:
     """Replace a file: temporary file beside it, fsync, rename, fsync of the folder.
 
-    Makes the folder (not its parents' permissions) if it is missing.  Raises OSError;
-    then the old file is as it was and nothing is left beside it.
+    Makes the folder and its parents if they are missing.  Raises OSError; then the old
+    file is as it was and nothing is left beside it, except where the folder alone could
+    not be synced: then the new file is there, but might not be after a power cut.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
