@@ -92,8 +92,9 @@ class Attaching:
         record, attachment = self._noted(record, pid, spaces)
         done = replace(record, attachment=replace(attachment, phase=Phase.DONE))
         try:
+            plan = partial(attach_steps, displaced=self._displaced())
             for port in prepared.moving:
-                self._mover.settle(port, spaces, attach_steps)
+                self._mover.settle(port, spaces, plan)
             self._ledger.put(done)
         except IbdraError:
             # Not if the pod's first container has the devices: they stay with it.

@@ -84,30 +84,41 @@ class Preparing:
 
     def _prepare(self, claim: ClaimRef) -> PreparedClaim:
         with self._ledger.lock:
-            record = self._ledger.get(claim.uid)
-            if record is not None and record.phase is Phase.DONE:
-                if self._cdi.read(claim.uid) is None:  # tmpfs, or somebody's clean-up
-                    self._write_spec(record.prepared)
-                return record.prepared
-        allocation = self._allocation(claim)
+            if (known := self._from_record(claim)) is not None:
+                return known
+        allocation = self._allocation(claim)  # the API server may take its time: no lock
         with self._ledger.lock:
-            prepared = self._decide(allocation)
-            record = ClaimRecord(
-                boot_id=self._ledger.boot_id, phase=Phase.INTENT, prepared=prepared
+            if (
+                known := self._from_record(claim)
+            ) is not None:  # the kubelet's other try was faster
+                return known
+            return self._prepare_anew(claim, allocation)
+
+    def _from_record(self, claim: ClaimRef) -> PreparedClaim | None:
+        """Give what was prepared before; its spec is written again if it is gone."""
+        record = self._ledger.get(claim.uid)
+        if record is None or record.phase is not Phase.DONE:
+            return None
+        if self._cdi.read(claim.uid) is None:  # tmpfs, or somebody's clean-up
+            self._write_spec(record.prepared)
+        return record.prepared
+
+    def _prepare_anew(self, claim: ClaimRef, allocation: Allocation) -> PreparedClaim:
+        prepared = self._decide(allocation)
+        record = ClaimRecord(boot_id=self._ledger.boot_id, phase=Phase.INTENT, prepared=prepared)
+        self._ledger.put(record)
+        try:
+            self._write_spec(prepared)
+            self._ledger.put(
+                ClaimRecord(boot_id=record.boot_id, phase=Phase.DONE, prepared=prepared)
             )
-            self._ledger.put(record)
-            try:
-                self._write_spec(prepared)
-                self._ledger.put(
-                    ClaimRecord(boot_id=record.boot_id, phase=Phase.DONE, prepared=prepared)
-                )
-            except IbdraError:
-                # What cannot be undone now is undone at the next start: the intent stays.
-                with contextlib.suppress(IbdraError):
-                    self._cdi.remove(claim.uid)
-                    self._ledger.remove(claim.uid)
-                raise
-            return prepared
+        except IbdraError:
+            # What cannot be undone now is undone at the next start: the intent stays.
+            with contextlib.suppress(IbdraError):
+                self._cdi.remove(claim.uid)
+                self._ledger.remove(claim.uid)
+            raise
+        return prepared
 
     def _allocation(self, claim: ClaimRef) -> Allocation:
         try:

@@ -61,8 +61,13 @@ def origin_of(device: IbDevice, view: PortView) -> PortOrigin:
     )
 
 
-def attach_steps(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
+def attach_steps(
+    port: PreparedPort, view: PortView, *, displaced: Collection[Guid] = ()
+) -> tuple[Step, ...]:
     """Plan the next steps of a port into the container; none if it is all there.
+
+    ``displaced`` are the port GUIDs of all devices that are away from home: one of them
+    may be in the container under a name that is this port's.
 
     Raises AttachRefused if the device or its interface is in neither namespace, or the
     interface's name is taken in the container.
@@ -77,7 +82,7 @@ def attach_steps(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
         move = MoveRdmaDevice(name=view.rdma_device, to=Place.CONTAINER)
         return (*_traffic_class(port.device, view, wanted), move)
     before = _traffic_class(port.device, view, wanted) if Place.HOST in view.rdma_in else ()
-    return before + _link_there(port, view)
+    return before + _link_there(port, view, displaced)
 
 
 def _traffic_class(device: IbDevice, view: PortView, wanted: int | None) -> tuple[Step, ...]:
@@ -86,7 +91,9 @@ def _traffic_class(device: IbDevice, view: PortView, wanted: int | None) -> tupl
     return (SetTrafficClass(name=view.rdma_device, port=device.port, value=wanted),)
 
 
-def _link_there(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
+def _link_there(
+    port: PreparedPort, view: PortView, displaced: Collection[Guid]
+) -> tuple[Step, ...]:
     device = port.device
     if device.netdev is None:
         return ()
@@ -99,9 +106,9 @@ def _link_there(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
                 "is neither in the host's nor in the container's namespace",
                 remedy="load the kernel module ib_ipoib, or look for the interface with `ip netns`",
             )
-        return (MoveLink(index=at_home.index, to=Place.CONTAINER),)
+        return _moved(at_home, Place.CONTAINER, view)
     mtu = port.config.mtu - IPOIB_HEADER if port.config.mtu is not None else None
-    steps = _named(link, device.netdev, view, Place.CONTAINER)
+    steps = _named(link, device.netdev, view, Place.CONTAINER, displaced=displaced)
     steps += _configured(link, mtu=mtu, up=True, place=Place.CONTAINER, renamed=bool(steps))
     pkey = port.child_pkey
     if pkey is None:
@@ -138,7 +145,8 @@ def detach_steps(
             )
         return (MoveRdmaDevice(name=view.rdma_device, to=Place.HOST),)
     at_home = Place.HOST in view.rdma_in  # else it is gone: shared mode, and pulled out
-    before = _traffic_class(device, view, origin.traffic_class) if at_home else ()
+    ours = port.config.traffic_class is not None  # else whoever set it since has his reasons
+    before = _traffic_class(device, view, origin.traffic_class) if at_home and ours else ()
     if origin.netdev is None:
         return before
     away = view.parent(device.netdev_guid, Place.CONTAINER)
@@ -160,7 +168,22 @@ def detach_steps(
 def _leave(port: PreparedPort, link: Link, view: PortView) -> tuple[Step, ...]:
     """Send the interface home; children would stay behind in shared mode, so they go first."""
     child = _own_child(port, link, view, Place.CONTAINER)
-    return (*child, MoveLink(index=link.index, to=Place.HOST))
+    return child + _moved(link, Place.HOST, view)
+
+
+def _moved(link: Link, to: Place, view: PortView) -> tuple[Step, ...]:
+    """Move an interface; under a name of its own if its name is taken there (EEXIST)."""
+    move = MoveLink(index=link.index, to=to)
+    if all(x.name != link.name for x in view.links(to)):
+        return (move,)
+    here = Place.HOST if to is Place.CONTAINER else Place.CONTAINER
+    aside = RenameLink(index=link.index, name=_name_aside(link), place=here)
+    return (*_down(link, here), aside, move)
+
+
+def _name_aside(link: Link) -> str:
+    """Give a name that nobody else has: indexes are unique in a namespace."""
+    return f"ibdra{link.index}"
 
 
 def _own_child(port: PreparedPort, link: Link, view: PortView, place: Place) -> tuple[Step, ...]:
@@ -191,7 +214,7 @@ def _named(
                 remedy=f"rename the other interface, or remove it: `ip link show {name}`",
             )
         steps += _down(taker, place)
-        steps.append(RenameLink(index=taker.index, name=f"ibdra{taker.index}", place=place))
+        steps.append(RenameLink(index=taker.index, name=_name_aside(taker), place=place))
     steps += _down(link, place)
     steps.append(RenameLink(index=link.index, name=name, place=place))
     return tuple(steps)

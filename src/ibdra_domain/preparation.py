@@ -239,8 +239,14 @@ def choose_char_devices(
 
 
 def _serves(node: CharDevice, device: IbDevice) -> bool:
-    same = node.pci == device.pci if node.pci else node.rdma_device == device.rdma_device
-    return same and node.port in (0, device.port)
+    """Match by PCI function, as names change; a function's planes have management nodes too."""
+    if node.pci is not None and node.pci != device.pci:
+        return False
+    renamed_at_will = node.kind is CharDeviceKind.UVERBS and node.pci is not None
+    return (renamed_at_will or node.rdma_device == device.rdma_device) and node.port in (
+        0,
+        device.port,
+    )
 
 
 def _port(device: IbDevice) -> str:

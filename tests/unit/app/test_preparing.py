@@ -1,12 +1,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
 from ibdra_domain.errors import KubeUnavailable
+from ibdra_domain.kube_objects import ResourceClaim
 from ibdra_domain.ports.driver import ClaimRef
-from unit.app.app_node import OTHER_VF, PF, PORT_1, PORT_2, VF, Node, ib_config, refusals
+from unit.app.app_node import (
+    OTHER_VF,
+    PF,
+    PORT_1,
+    PORT_2,
+    VF,
+    Node,
+    ib_config,
+    refusals,
+    running_node,
+)
 
 
 def test_a_prepared_claim_has_a_spec_a_record_and_an_answer(node: Node) -> None:
@@ -166,3 +179,28 @@ def test_a_lost_spec_is_written_again(node: Node) -> None:
     node.prepare(claim)
 
     assert spec == node.spec(claim)
+
+
+def test_a_try_that_comes_late_does_not_undo_the_faster_one(
+    tmp_path: Path, mocker: MockerFixture
+) -> None:
+    """While one call waits for the API server another prepares and attaches: that one stands."""
+    with running_node(tmp_path, profile="azure-nd-h100-v5") as node:
+        claim = node.claim("pci-0101-00-00-0-port1")
+        claims = node.container.claims()
+        get = claims.get
+
+        def slowly(namespace: str, name: str) -> ResourceClaim:
+            mocker.stopall()
+            node.prepare(claim)
+            node.attach(claim, node.kernel.start_process())
+            return get(namespace, name)
+
+        mocker.patch.object(claims, "get", side_effect=slowly)
+
+        (answer,) = node.prepare(claim)
+
+        record = node.container.ledger().get(claim.uid)
+        assert isinstance(answer, tuple)
+        assert record is not None
+        assert record.attachment is not None

@@ -26,7 +26,9 @@ MODULES = [
 def protocols(module: ModuleType) -> list[type]:
     """Give the Protocols a module defines."""
     found = [c for _, c in inspect.getmembers(module, inspect.isclass)]
-    return [c for c in found if c.__module__ == module.__name__ and getattr(c, "_is_protocol", False)]
+    return [
+        c for c in found if c.__module__ == module.__name__ and getattr(c, "_is_protocol", False)
+    ]
 
 
 def operations(protocol: type) -> dict[str, FunctionType | property]:
