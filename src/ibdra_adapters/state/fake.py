@@ -30,7 +30,7 @@ class FakeStateStore(Generic[RecordT]):
         for key, raw in sorted(self.files.items()):
             try:
                 records[key] = self._decoder.decode(raw)
-            except msgspec.MsgspecError as error:
+            except (ValueError, RecursionError, msgspec.MsgspecError) as error:
                 del self.files[key]
                 warnings.append(f"{key} is not a record of this driver ({error}): it was set aside")
         return Loaded(records, tuple(warnings))

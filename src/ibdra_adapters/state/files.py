@@ -51,7 +51,9 @@ class StateFolder(Generic[RecordT]):
                     path.unlink(missing_ok=True)
                 elif path.suffix == ".json":
                     try:
-                        records[path.stem] = self._decoded(path.read_bytes())
+                        records[path.stem] = self._read(path)
+                    except FileNotFoundError:
+                        continue  # removed since it was listed
                     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
                         warnings.append(self._set_aside(path, str(error)))
         return Loaded(records, tuple(warnings))
@@ -75,6 +77,14 @@ class StateFolder(Generic[RecordT]):
 
     def _make_folder(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _read(self, path: Path) -> RecordT:
+        if not is_file_key(path.stem):
+            raise ValueError("its name is no key")
+        try:
+            return self._decoded(path.read_bytes())
+        except IsADirectoryError as error:
+            raise ValueError("it is a folder") from error
 
     def _decoded(self, raw: bytes) -> RecordT:
         envelope = msgspec.json.decode(raw, type=_Envelope)
