@@ -18,7 +18,12 @@ from msgspec.structs import replace
 
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover, Spaces
-from ibdra_domain.attachment import attach_steps, detach_steps, origin_of
+from ibdra_domain.attachment import (
+    attach_steps,
+    detach_steps,
+    origin_of,
+    traffic_class_steps,
+)
 from ibdra_domain.container_edits import HookSettings, to_cdi_spec
 from ibdra_domain.errors import AttachRefused, IbdraError
 from ibdra_domain.identifiers import Guid
@@ -92,6 +97,8 @@ class Attaching:
         record, attachment = self._noted(record, pid, spaces)
         done = replace(record, attachment=replace(attachment, phase=Phase.DONE))
         try:
+            for port in prepared.moving:
+                self._mover.settle(port, spaces, traffic_class_steps)
             plan = partial(attach_steps, displaced=self._displaced())
             for port in prepared.moving:
                 self._mover.settle(port, spaces, plan)

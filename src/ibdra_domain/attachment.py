@@ -61,6 +61,16 @@ def origin_of(device: IbDevice, view: PortView) -> PortOrigin:
     )
 
 
+def traffic_class_steps(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
+    """Plan what comes before the first move of a claim, for all of its ports.
+
+    The first port takes the RDMA device along, and the other ports' switches with it.
+    """
+    if Place.HOST not in view.rdma_in:
+        return ()
+    return _traffic_class(port.device, view, port.config.traffic_class)
+
+
 def attach_steps(
     port: PreparedPort, view: PortView, *, displaced: Collection[Guid] = ()
 ) -> tuple[Step, ...]:
@@ -72,16 +82,14 @@ def attach_steps(
     Raises AttachRefused if the device or its interface is in neither namespace, or the
     interface's name is taken in the container.
     """
-    wanted = port.config.traffic_class
+    before = traffic_class_steps(port, view)
     if view.isolation is RdmaIsolation.EXCLUSIVE and Place.CONTAINER not in view.rdma_in:
         if Place.HOST not in view.rdma_in:
             raise AttachRefused(
                 f"{view.rdma_device} is neither in the host's nor in the container's namespace",
                 remedy="find the process that holds it with `ip netns` and `rdma dev`",
             )
-        move = MoveRdmaDevice(name=view.rdma_device, to=Place.CONTAINER)
-        return (*_traffic_class(port.device, view, wanted), move)
-    before = _traffic_class(port.device, view, wanted) if Place.HOST in view.rdma_in else ()
+        return (*before, MoveRdmaDevice(name=view.rdma_device, to=Place.CONTAINER))
     return before + _link_there(port, view, displaced)
 
 
