@@ -81,6 +81,10 @@ HCAS = (
 )
 
 
+STRANGER = HcaModel(name="mthca0", pci=PciAddress("0000:af:00.0"), netdevs=("storage",))
+"""An HCA that is nobody's claim; its interface may be found in a pod under any name."""
+
+
 class Claim(msgspec.Struct, kw_only=True):
     """An HCA in use: what was asked for and what it was like before.
 
@@ -111,7 +115,7 @@ class Driver:
         self.links = FakeLinks(self.kernel)
         self.claims: dict[str, Claim] = {}
         self.traffic_classes: dict[tuple[str, int], int] = {}
-        for hca in HCAS:
+        for hca in (*HCAS, STRANGER):
             ports = tuple(
                 FakePort(number=i, guid=guid_of(hca.pci, i), netdev=netdev, mtu=hca.mtu)
                 for i, netdev in enumerate(hca.netdevs, start=1)
@@ -170,6 +174,15 @@ class Driver:
                     return
         del self.claims[claim.hca.name]
 
+    def bring_stranger(self, netns: NetnsId, name: str) -> None:
+        """Move the stranger's interface, whatever it is called and wherever it is."""
+        own = next(x for x in self.kernel.links.values() if x.rdma == STRANGER.name)
+        with self._opened(own.netns) as source, self._opened(netns) as target:
+            self.links.configure(own.link.index, netns=source, up=False)
+            self.links.rename(own.link.index, "passing-by", netns=source)
+            self.links.move(own.link.index, source=source, target=target)
+            self.links.rename(own.link.index, name, netns=target)
+
     def view(self, port: PreparedPort, spaces: dict[Place, Netns]) -> PortView:
         """Look where a port is."""
         name = port.device.rdma_device
@@ -216,6 +229,13 @@ class Driver:
             case SetTrafficClass(name=name, port=number, value=value):
                 assert name in self.rdma.names(at[Place.HOST]), "sysfs does not show it"
                 self.traffic_classes[name, number] = value
+
+    @contextmanager
+    def _opened(self, wanted: NetnsId) -> Iterator[Netns]:
+        found = self.namespaces.find(wanted)
+        assert found is not None, f"{wanted} has died"
+        with closing(found):
+            yield found
 
     @contextmanager
     def _spaces(self, wanted: NetnsId) -> Iterator[dict[Place, Netns]]:

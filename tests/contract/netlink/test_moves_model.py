@@ -18,8 +18,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from contract.netlink.moves_driver import HCAS, Claim, Driver
+from contract.netlink.moves_driver import HCAS, STRANGER, Claim, Driver
 from ibdra_domain.container_edits import child_name
+from ibdra_domain.errors import AttachRefused, KernelRefused
 from ibdra_domain.hardware import RdmaIsolation
 from ibdra_domain.ib_config import IbConfig
 from ibdra_domain.inventory import IbDevice
@@ -28,6 +29,8 @@ from ibdra_domain.preparation import PreparedPort
 
 MOST_PODS = 3
 EXCLUSIVE, SHARED = RdmaIsolation.EXCLUSIVE, RdmaIsolation.SHARED
+
+NAMES = ("ib0", "ib1", "ib2", "ib3", "ibp134s0", "ib0.8001", "ib1.8001")
 
 configs = st.builds(
     IbConfig,
@@ -47,6 +50,7 @@ class Moves(RuleBasedStateMachine):
         super().__init__()
         self.driver = Driver(isolation=self.isolation, interface_follows=self.interface_follows)
         self.pods: dict[int, NetnsId] = {}
+        self.strangers_pod: int | None = None
         self.at_home = {d.name: self.home_of(d) for hca in HCAS for d in hca.devices}
 
     # -- what happens ------------------------------------------------------------------
@@ -68,8 +72,27 @@ class Moves(RuleBasedStateMachine):
     def a_pod_dies(self, data: st.DataObject) -> None:
         """End a pod; its namespace dies with it."""
         pid = data.draw(st.sampled_from(sorted(self.pods)), label="pid")
+        if pid == self.strangers_pod:
+            self.a_stranger_leaves()
         del self.pods[pid]
         self.driver.kernel.end_process(pid)
+
+    @precondition(lambda self: self.pods and self.strangers_pod is None)
+    @rule(data=st.data())
+    def a_stranger_comes(self, data: st.DataObject) -> None:
+        """Let an interface of another's HCA have a name in a pod that is free there."""
+        pid = data.draw(st.sampled_from(sorted(self.pods)), label="pid")
+        taken = {x.link.name for x in self.driver.kernel.links_of(self.pods[pid])}
+        name = data.draw(st.sampled_from([n for n in NAMES if n not in taken]), label="name")
+        self.driver.bring_stranger(self.pods[pid], name)
+        self.strangers_pod = pid
+
+    @precondition(lambda self: self.strangers_pod is not None)
+    @rule()
+    def a_stranger_leaves(self) -> None:
+        """Let it go home under the name it had there."""
+        self.driver.bring_stranger(self.driver.kernel.init_netns, "storage")
+        self.strangers_pod = None
 
     @precondition(lambda self: self.pods and len(self.driver.claims) < len(HCAS))
     @rule(
@@ -93,14 +116,14 @@ class Moves(RuleBasedStateMachine):
         hca = data.draw(st.sampled_from(free), label="hca")
         netns = data.draw(st.sampled_from(sorted(self.pods.values(), key=str)), label="netns")
         claim = self.driver.attach(hca, netns, config=config, pkey_index=pkey_index, alone=alone)
-        self.driver.complete(claim, most_steps=crash)
+        self.complete(claim, crash)
 
     @precondition(lambda self: self.living())
     @rule(data=st.data())
     def attach_again(self, data: st.DataObject) -> None:
         """Attach what is attached already, or complete what a crash left half-way."""
         claim = data.draw(st.sampled_from(self.living()), label="claim")
-        self.driver.complete(claim)
+        self.complete(claim, None)
 
     @precondition(lambda self: self.driver.claims)
     @rule(data=st.data(), crash=st.none() | st.integers(1, 6))
@@ -117,13 +140,15 @@ class Moves(RuleBasedStateMachine):
         if self.isolation is EXCLUSIVE:
             places = [self.driver.kernel.init_netns, *self.pods.values()]
             seen = sorted(n for netns in places for n in self.driver.kernel.visible(netns))
-            assert sorted(hca.name for hca in HCAS) == seen
+            assert sorted(hca.name for hca in (*HCAS, STRANGER)) == seen
         parents = sorted(
             str(x.link.port_guid)
             for x in self.driver.kernel.links.values()
             if x.link.parent is None
         )
-        expected = sorted(str(d.netdev_guid) for h in HCAS for d in h.devices if d.netdev)
+        expected = sorted(
+            str(d.netdev_guid) for h in (*HCAS, STRANGER) for d in h.devices if d.netdev
+        )
         assert expected == parents
 
     @invariant()
@@ -152,6 +177,8 @@ class Moves(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """End all pods and detach all claims: then everything is as it was."""
+        if self.strangers_pod is not None:
+            self.a_stranger_leaves()
         for pid in self.pods:
             self.driver.kernel.end_process(pid)
         self.pods.clear()
@@ -160,6 +187,15 @@ class Moves(RuleBasedStateMachine):
         self.free_hcas_are_as_they_were()
 
     # -- helpers -----------------------------------------------------------------------
+
+    def complete(self, claim: Claim, crash: int | None) -> None:
+        """Attach; only a stranger's name may prevent that, and then all goes home again."""
+        try:
+            self.driver.complete(claim, most_steps=crash)
+        except (AttachRefused, KernelRefused):
+            if self.strangers_pod is None or self.pods[self.strangers_pod] != claim.netns:
+                raise
+            self.driver.detach(claim)
 
     def living(self) -> list[Claim]:
         """Give the claims whose pods live."""
