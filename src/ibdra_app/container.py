@@ -118,6 +118,7 @@ class Container(containers.DeclarativeContainer):
         cdi=cdi,
         sysfs=sysfs,
         hook=settings.provided.hook,
+        with_umad=settings.provided.with_umad,
     )
     publishing = providers.Singleton(
         Publishing,

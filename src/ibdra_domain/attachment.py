@@ -14,6 +14,7 @@ its interface, then name, MTU, up, and the pkey's child.
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import count
 
 from ibdra_domain.container_edits import child_name
 from ibdra_domain.errors import AttachRefused
@@ -61,10 +62,11 @@ def origin_of(device: IbDevice, view: PortView) -> PortOrigin:
     )
 
 
-def traffic_class_steps(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
-    """Plan what comes before the first move of a claim, for all of its ports.
+def leaving_steps(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
+    """Plan what can be done only while the RDMA device is at home.
 
-    The first port takes the RDMA device along, and the other ports' switches with it.
+    To be done for all ports of a claim before the first of them goes: ports of one HCA
+    go together.
     """
     if Place.HOST not in view.rdma_in:
         return ()
@@ -76,20 +78,21 @@ def attach_steps(
 ) -> tuple[Step, ...]:
     """Plan the next steps of a port into the container; none if it is all there.
 
-    ``displaced`` are the port GUIDs of all devices that are away from home: one of them
-    may be in the container under a name that is this port's.
+    ``displaced`` are the port GUIDs of devices that we moved too and that have no right
+    to this port's name: the kernel may have given it to one of their new interfaces.
 
     Raises AttachRefused if the device or its interface is in neither namespace, or the
     interface's name is taken in the container.
     """
-    before = traffic_class_steps(port, view)
+    before = leaving_steps(port, view)
     if view.isolation is RdmaIsolation.EXCLUSIVE and Place.CONTAINER not in view.rdma_in:
         if Place.HOST not in view.rdma_in:
             raise AttachRefused(
                 f"{view.rdma_device} is neither in the host's nor in the container's namespace",
                 remedy="find the process that holds it with `ip netns` and `rdma dev`",
             )
-        return (*before, MoveRdmaDevice(name=view.rdma_device, to=Place.CONTAINER))
+        move = MoveRdmaDevice(name=view.rdma_device, to=Place.CONTAINER)
+        return (*before, move)
     return before + _link_there(port, view, displaced)
 
 
@@ -114,7 +117,7 @@ def _link_there(
                 "is neither in the host's nor in the container's namespace",
                 remedy="load the kernel module ib_ipoib, or look for the interface with `ip netns`",
             )
-        return _moved(at_home, Place.CONTAINER, view)
+        return _moved(at_home, view, Place.HOST, Place.CONTAINER)
     mtu = port.config.mtu - IPOIB_HEADER if port.config.mtu is not None else None
     steps = _named(link, device.netdev, view, Place.CONTAINER, displaced=displaced)
     steps += _configured(link, mtu=mtu, up=True, place=Place.CONTAINER, renamed=bool(steps))
@@ -176,22 +179,7 @@ def detach_steps(
 def _leave(port: PreparedPort, link: Link, view: PortView) -> tuple[Step, ...]:
     """Send the interface home; children would stay behind in shared mode, so they go first."""
     child = _own_child(port, link, view, Place.CONTAINER)
-    return child + _moved(link, Place.HOST, view)
-
-
-def _moved(link: Link, to: Place, view: PortView) -> tuple[Step, ...]:
-    """Move an interface; under a name of its own if its name is taken there (EEXIST)."""
-    move = MoveLink(index=link.index, to=to)
-    if all(x.name != link.name for x in view.links(to)):
-        return (move,)
-    here = Place.HOST if to is Place.CONTAINER else Place.CONTAINER
-    aside = RenameLink(index=link.index, name=_name_aside(link), place=here)
-    return (*_down(link, here), aside, move)
-
-
-def _name_aside(link: Link) -> str:
-    """Give a name that nobody else has: indexes are unique in a namespace."""
-    return f"ibdra{link.index}"
+    return child + _moved(link, view, Place.CONTAINER, Place.HOST)
 
 
 def _own_child(port: PreparedPort, link: Link, view: PortView, place: Place) -> tuple[Step, ...]:
@@ -221,11 +209,24 @@ def _named(
                 "another one has that name",
                 remedy=f"rename the other interface, or remove it: `ip link show {name}`",
             )
-        steps += _down(taker, place)
-        steps.append(RenameLink(index=taker.index, name=_name_aside(taker), place=place))
+        steps += _aside(taker, view, place)
     steps += _down(link, place)
     steps.append(RenameLink(index=link.index, name=name, place=place))
     return tuple(steps)
+
+
+def _moved(link: Link, view: PortView, source: Place, target: Place) -> tuple[Step, ...]:
+    """Move an interface; the name it has now, maybe the kernel's choice, may be taken there."""
+    taken = any(x.name == link.name for x in view.links(target))
+    before = _aside(link, view, source) if taken else ()
+    return (*before, MoveLink(index=link.index, to=target))
+
+
+def _aside(link: Link, view: PortView, place: Place) -> tuple[Step, ...]:
+    """Rename an interface to what no other is named, here or there."""
+    names = {x.name for x in (*view.host, *view.container)}
+    spare = next(n for i in count(link.index) if (n := f"ibdra{i}") not in names)
+    return (*_down(link, place), RenameLink(index=link.index, name=spare, place=place))
 
 
 def _down(link: Link, place: Place) -> tuple[Step, ...]:

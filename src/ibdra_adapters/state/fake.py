@@ -22,6 +22,7 @@ class FakeStateStore(Generic[RecordT]):
         self._decoder = msgspec.json.Decoder(record_type)
         self.files: dict[str, bytes] = {}
         self.broken = False
+        self._aside: set[str] = set()
 
     def load(self) -> Loaded[RecordT]:
         """Fulfil the port."""
@@ -32,8 +33,9 @@ class FakeStateStore(Generic[RecordT]):
                 records[key] = self._decoder.decode(raw)
             except (ValueError, RecursionError, msgspec.MsgspecError) as error:
                 del self.files[key]
+                self._aside.add(key)
                 warnings.append(f"{key} is not a record of this driver ({error}): it was set aside")
-        return Loaded(records, tuple(warnings))
+        return Loaded(records, tuple(warnings), frozenset(self._aside - records.keys()))
 
     def save(self, key: str, record: RecordT) -> None:
         """Fulfil the port."""

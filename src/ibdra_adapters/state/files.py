@@ -44,11 +44,14 @@ class StateFolder(Generic[RecordT]):
         """Fulfil the port; leftovers of interrupted writes are removed."""
         records: dict[str, RecordT] = {}
         warnings: list[str] = []
+        aside: set[str] = set()
         with self._failing("read", self._folder):
             self._make_folder()
             for path in sorted(self._folder.iterdir()):
                 if path.name.startswith(".") and path.name.endswith(".tmp"):
                     path.unlink(missing_ok=True)
+                elif path.suffix == ".corrupt":
+                    aside.add(path.stem)
                 elif path.suffix == ".json":
                     try:
                         records[path.stem] = self._read(path)
@@ -56,7 +59,8 @@ class StateFolder(Generic[RecordT]):
                         continue  # removed since it was listed
                     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
                         warnings.append(self._set_aside(path, str(error)))
-        return Loaded(records, tuple(warnings))
+                        aside.add(path.stem)
+        return Loaded(records, tuple(warnings), frozenset(aside - records.keys()))
 
     def save(self, key: str, record: RecordT) -> None:
         """Fulfil the port."""

@@ -1,42 +1,43 @@
-"""Fixtures: every kernel there is, with the host's namespace and a pod open."""
+"""Fixtures: a machine of each kind, a pod on it, and nothing left open behind a test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 
-from contract.netlink.netlink_machines import FakeMachine, Machine, Pod
-from ibdra_domain.hardware import RdmaIsolation
-from ibdra_domain.ports.netlink import Netns
+from contract.netlink.netlink_machines import EXCLUSIVE, MACHINES, Machine, Scene
 
 
-@pytest.fixture(params=["interface-at-home", "interface-follows"])
+def a_scene(kind: str) -> Iterator[Scene]:
+    """Set a scene, and see that no port kept a namespace open."""
+    scene = Scene(MACHINES[kind]())
+    yield scene
+    scene.close()
+    assert 0 == scene.machine.open_handles()
+
+
+@pytest.fixture(params=list(MACHINES))
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """Give a machine of each kernel, in exclusive mode; nobody may leave a handle open."""
-    built = FakeMachine(interface_follows=request.param == "interface-follows")
-    yield built
-    assert 0 == built.open_handles()
+    """Give a machine without any other namespace."""
+    made = MACHINES[request.param]()
+    yield made
+    assert 0 == made.open_handles()
+
+
+@pytest.fixture(params=list(MACHINES))
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """Set a scene on a machine of any kind."""
+    yield from a_scene(request.param)
+
+
+@pytest.fixture(params=EXCLUSIVE)
+def exclusive(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """Set a scene in exclusive mode, on a kernel of either age."""
+    yield from a_scene(request.param)
 
 
 @pytest.fixture
-def shared(machine: Machine) -> Machine:
-    """Give the machine in shared mode.  Ask for it before ``pod``: the mode is set first."""
-    machine.rdma.set_isolation(RdmaIsolation.SHARED)
-    return machine
-
-
-@pytest.fixture
-def host(machine: Machine) -> Iterator[Netns]:
-    """Hold the host's namespace."""
-    with closing(machine.namespaces.host()) as netns:
-        yield netns
-
-
-@pytest.fixture
-def pod(machine: Machine) -> Iterator[Pod]:
-    """Give a pod; a test may end it itself."""
-    started = Pod(machine)
-    yield started
-    started.die()
+def shared() -> Iterator[Scene]:
+    """Set a scene in shared mode."""
+    yield from a_scene("shared")

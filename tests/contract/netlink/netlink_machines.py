@@ -1,210 +1,197 @@
-"""Machines for the contract of the netlink ports: the fake kernel, and room for a real one.
+"""Machines for the contract of the netlink ports: the fake kernel, of either age and mode.
 
-Why: the suite says what a kernel does, not what the fake does.  Whoever offers the three
-ports and can start processes, list character devices and open them from a namespace can
-be put under the same tests, a virtual machine with a stub HCA for one.
+Why: the suite asks the ports and tells a machine what happens around them: processes
+start and end, devices are pulled out.  A machine with a real kernel joins by fulfilling
+``Machine`` and being named in the fixtures' parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
-import msgspec
 import pytest
 
 from ibdra_adapters.netlink.fake import FakeLinks, FakeNamespaces, FakeRdmaDevices
 from ibdra_adapters.netlink.fake_kernel import FakeKernel, FakePort
 from ibdra_domain.errors import KernelRefused
-from ibdra_domain.hardware import CharDevice, CharDeviceKind
+from ibdra_domain.hardware import CharDevice, CharDeviceKind, RdmaIsolation
 from ibdra_domain.identifiers import Guid, PciAddress
-from ibdra_domain.ports.netlink import Link, Links, Namespaces, Netns, NetnsId, RdmaDevices
+from ibdra_domain.ports.netlink import Link, Links, Namespaces, Netns, RdmaDevices
 
-
-class HcaFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """An HCA with one port that is plugged in when a test begins; ``mtu`` is InfiniBand's."""
-
-    name: str
-    pci: PciAddress
-    guid: Guid
-    netdev: str
-    mtu: int
-
-
-FIRST = HcaFacts(
-    name="mlx5_0",
-    pci=PciAddress("0000:3b:00.0"),
-    guid=Guid("a088:c203:0012:3456"),
-    netdev="ib0",
-    mtu=2048,
-)
-SECOND = HcaFacts(
-    name="mlx5_1",
-    pci=PciAddress("0000:3b:00.1"),
-    guid=Guid("a088:c203:0012:3457"),
-    netdev="ib1",
-    mtu=4096,
-)
-THIRD = HcaFacts(
-    name="mlx5_2",
-    pci=PciAddress("0000:5e:00.0"),
-    guid=Guid("a088:c203:0012:3458"),
-    netdev="ib2",
-    mtu=2048,
-)
-HCAS = (FIRST, SECOND, THIRD)
+FIRST, SECOND, DUAL = "mlx5_0", "mlx5_1", "mlx4_0"
+GUIDS = {
+    (FIRST, 1): Guid("a088:c203:0012:3456"),
+    (SECOND, 1): Guid("a088:c203:0012:4456"),
+    (DUAL, 1): Guid("e41d:2d03:0045:9711"),
+    (DUAL, 2): Guid("e41d:2d03:0045:9712"),
+}
+NETDEVS = {(FIRST, 1): "ib0", (SECOND, 1): "ib1", (DUAL, 1): "ib2", (DUAL, 2): "ib3"}
+IB_MTUS = {(FIRST, 1): 2048, (SECOND, 1): 4096, (DUAL, 1): 2048, (DUAL, 2): 2048}
+PCI = {
+    FIRST: PciAddress("0000:3b:00.0"),
+    SECOND: PciAddress("0000:5e:00.0"),
+    DUAL: PciAddress("0000:af:00.0"),
+}
 
 
 class Machine(Protocol):
-    """A machine with the three HCAs, their interfaces up, in exclusive mode."""
+    """What the suite does to a machine, and the ports that look at it.
+
+    It starts with two HCAs of one port (``FIRST``, ``SECOND``) and one of two (``DUAL``),
+    their interfaces named ``NETDEVS`` and up, their ports' IB MTU ``IB_MTUS``, and no
+    network namespace but the host's.
+    """
 
     @property
-    def namespaces(self) -> Namespaces:
-        """The port under test."""
-
+    def namespaces(self) -> Namespaces: ...
     @property
-    def rdma(self) -> RdmaDevices:
-        """The port under test."""
-
+    def rdma(self) -> RdmaDevices: ...
     @property
-    def links(self) -> Links:
-        """The port under test."""
-
+    def links(self) -> Links: ...
     @property
-    def interface_follows(self) -> bool:
-        """Tell whether this kernel re-creates an interface in its device's namespace."""
-
-    def start_process(self, *, beside: int | None = None) -> int:
-        """Start a process in a network namespace of its own, or in another process'."""
-
-    def end_process(self, pid: int) -> None:
-        """End it, and wait until the kernel has cleaned up after it."""
-
-    def char_devices(self) -> tuple[CharDevice, ...]:
-        """List the nodes below ``/dev/infiniband``."""
-
-    def open_node(self, path: str, netns: NetnsId) -> None:
-        """Open a node and close it again, as a process of that namespace.  KernelRefused."""
-
-    def unplug(self, name: str) -> None:
-        """Take an RDMA device away."""
-
-    def open_handles(self) -> int:
-        """Count the namespaces that somebody holds open."""
+    def ipoib_follows_device(self) -> bool: ...
+    def start_process(self) -> int: ...
+    def end_process(self, pid: int) -> None: ...
+    def pull_out(self, rdma_device: str) -> None: ...
+    def char_devices(self) -> tuple[CharDevice, ...]: ...
+    def open_node(self, path: str, *, pid: int | None) -> None: ...
+    def open_handles(self) -> int: ...
 
 
 class FakeMachine:
-    """The fake kernel."""
+    """The fake kernel under the suite."""
 
-    def __init__(self, *, interface_follows: bool) -> None:
-        self.interface_follows = interface_follows
-        self.kernel = FakeKernel(ipoib_follows_device=interface_follows)
-        self.namespaces: Namespaces = FakeNamespaces(self.kernel)
-        self.rdma: RdmaDevices = FakeRdmaDevices(self.kernel)
-        self.links: Links = FakeLinks(self.kernel)
-        for hca in HCAS:
-            port = FakePort(number=1, guid=hca.guid, netdev=hca.netdev, mtu=hca.mtu)
-            self.kernel.add_device(hca.name, pci=hca.pci, ports=(port,))
+    def __init__(self, *, isolation: RdmaIsolation, ipoib_follows_device: bool) -> None:
+        self.kernel = FakeKernel(isolation=isolation, ipoib_follows_device=ipoib_follows_device)
+        self.namespaces = FakeNamespaces(self.kernel)
+        self.rdma = FakeRdmaDevices(self.kernel)
+        self.links = FakeLinks(self.kernel)
+        self.ipoib_follows_device = ipoib_follows_device
+        for name, pci in PCI.items():
+            ports = tuple(
+                FakePort(number=n, guid=guid, netdev=NETDEVS[d, n], mtu=IB_MTUS[d, n])
+                for (d, n), guid in GUIDS.items()
+                if d == name
+            )
+            self.kernel.add_device(name, pci=pci, ports=ports)
 
-    def start_process(self, *, beside: int | None = None) -> int:
-        """Fulfil the protocol."""
-        return self.kernel.start_process(None if beside is None else self.kernel.processes[beside])
+    def start_process(self) -> int:
+        """Start a process in a network namespace of its own."""
+        return self.kernel.start_process()
 
     def end_process(self, pid: int) -> None:
-        """Fulfil the protocol."""
+        """End it, and wait until the kernel has cleaned up behind it."""
         self.kernel.end_process(pid)
 
+    def pull_out(self, rdma_device: str) -> None:
+        """Take a device away for good."""
+        self.kernel.remove_device(rdma_device)
+
     def char_devices(self) -> tuple[CharDevice, ...]:
-        """Fulfil the protocol."""
+        """List the nodes below /dev/infiniband."""
         return self.kernel.char_devices()
 
-    def open_node(self, path: str, netns: NetnsId) -> None:
-        """Fulfil the protocol."""
+    def open_node(self, path: str, *, pid: int | None) -> None:
+        """Open a node from a process' namespace, or (None) from the host's."""
+        netns = self.kernel.init_netns if pid is None else self.kernel.processes[pid]
         self.kernel.open_node(path, netns=netns)
 
-    def unplug(self, name: str) -> None:
-        """Fulfil the protocol."""
-        self.kernel.remove_device(name)
-
     def open_handles(self) -> int:
-        """Fulfil the protocol."""
+        """Count the namespaces held open through the ports."""
         return sum(self.kernel.handles.values())
 
 
-class Pod:
-    """A process in a namespace of its own, and the namespace held open."""
+class Scene:
+    """A machine, its host's namespace, and one process in a namespace of its own."""
 
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+        self.machine = machine
+        self.rdma = machine.rdma
+        self.links = machine.links
+        self.host = machine.namespaces.host()
         self.pid = machine.start_process()
-        self.netns = machine.namespaces.of_process(self.pid)
+        self.pod = machine.namespaces.of_process(self.pid)
+
+    @property
+    def landing(self) -> Netns:
+        """Where this kernel makes the interface of a device that was moved into the pod."""
+        return self.pod if self.machine.ipoib_follows_device else self.host
+
+    def enter(self, rdma_device: str = FIRST) -> None:
+        """Move a device into the pod."""
+        self.rdma.move(rdma_device, source=self.host, target=self.pod)
 
     def die(self) -> None:
-        """End the process and let go of its namespace, which dies with that."""
-        self._machine.end_process(self.pid)
-        self.netns.close()
+        """End the process and let go of its namespace."""
+        self.machine.end_process(self.pid)
+        self.pod.close()
+
+    def parent(self, netns: Netns, rdma_device: str = FIRST, port: int = 1) -> Link:
+        """Give a port's own interface, which must be in that namespace."""
+        found = self.find(netns, rdma_device, port)
+        assert found is not None
+        return found
+
+    def find(self, netns: Netns, rdma_device: str = FIRST, port: int = 1) -> Link | None:
+        """Give a port's own interface if it is in that namespace."""
+        guid = GUIDS[rdma_device, port]
+        return next(
+            (x for x in self.links.list(netns) if x.port_guid == guid and x.parent is None), None
+        )
+
+    def named(self, netns: Netns, name: str) -> Link:
+        """Give the interface with a name, which must be there."""
+        return next(x for x in self.links.list(netns) if x.name == name)
+
+    def names(self, netns: Netns) -> list[str]:
+        """List the names of a namespace's InfiniBand interfaces."""
+        return sorted(x.name for x in self.links.list(netns) if x.port_guid is not None)
+
+    def child(self, name: str = "storage", *, pkey: int = 0x8001, of: str = FIRST) -> Link:
+        """Make a pkey's interface on the host, and bring it up."""
+        self.links.add_pkey_child(
+            self.parent(self.host, of).index, name=name, pkey=pkey, netns=self.host
+        )
+        made = self.named(self.host, name)
+        self.links.configure(made.index, netns=self.host, up=True)
+        return self.named(self.host, name)
+
+    def minor(self, kind: CharDeviceKind, rdma_device: str = FIRST) -> int:
+        """Tell the number in the name of a device's first node of a kind."""
+        return self.numbers(kind)[rdma_device]
+
+    def numbers(self, kind: CharDeviceKind) -> dict[str, int]:
+        """Tell the numbers in the names of all devices' first nodes of a kind."""
+        return {
+            node.rdma_device: int(node.name.removeprefix(kind))
+            for node in self.machine.char_devices()
+            if node.kind is kind and node.rdma_device is not None and node.port in (0, 1)
+        }
+
+    def close(self) -> None:
+        """Let go of both namespaces."""
+        self.pod.close()
+        self.host.close()
 
 
 @contextmanager
 def refused_with(code: int) -> Iterator[None]:
     """Expect the kernel's refusal with an errno."""
-    with pytest.raises(KernelRefused) as caught:
+    with pytest.raises(KernelRefused) as refused:
         yield
-    assert code == caught.value.errno
+    assert errno.errorcode[code] == errno.errorcode[refused.value.errno]
 
 
-def port_of(machine: Machine, hca: HcaFacts, netns: Netns) -> Link | None:
-    """Find an HCA's own interface in a namespace."""
-    return next(
-        (x for x in machine.links.list(netns) if x.port_guid == hca.guid and x.parent is None),
-        None,
-    )
-
-
-def the_port(machine: Machine, hca: HcaFacts, netns: Netns) -> Link:
-    """Give an HCA's own interface, which is there."""
-    found = port_of(machine, hca, netns)
-    assert found is not None, f"{hca.name} has no interface in {netns.id}"
-    return found
-
-
-def at(machine: Machine, index: int, netns: Netns) -> Link:
-    """Give the interface of an index, which is there."""
-    return next(x for x in machine.links.list(netns) if x.index == index)
-
-
-def children_of(machine: Machine, hca: HcaFacts, *places: Netns) -> list[Link]:
-    """List an HCA's pkey children in some namespaces."""
-    return [
-        x
-        for netns in places
-        for x in machine.links.list(netns)
-        if x.port_guid == hca.guid and x.pkey is not None
-    ]
-
-
-def whereabouts(machine: Machine, hca: HcaFacts, netns: Netns) -> bool:
-    """Tell whether a namespace can use an HCA."""
-    return hca.name in machine.rdma.names(netns)
-
-
-def take(machine: Machine, hca: HcaFacts, pod: Pod) -> None:
-    """Move an HCA from the host into a pod's namespace."""
-    with closing(machine.namespaces.host()) as host:
-        machine.rdma.move(hca.name, source=host, target=pod.netns)
-
-
-def add_child(
-    machine: Machine, hca: HcaFacts, netns: Netns, *, name: str, pkey: int = 0x8001
-) -> Link:
-    """Make a pkey child of an HCA's interface, and give it as it then is."""
-    parent = the_port(machine, hca, netns)
-    machine.links.add_pkey_child(parent.index, name=name, pkey=pkey, netns=netns)
-    return next(x for x in machine.links.list(netns) if x.name == name)
-
-
-def minor_of(machine: Machine, hca: HcaFacts, kind: CharDeviceKind) -> int:
-    """Give the number in a node's name: 3 of ``uverbs3``."""
-    node = next(n for n in machine.char_devices() if n.pci == hca.pci and n.kind is kind)
-    return int(node.name.removeprefix(kind))
+MACHINES: dict[str, Callable[[], Machine]] = {
+    "exclusive-older": lambda: FakeMachine(
+        isolation=RdmaIsolation.EXCLUSIVE, ipoib_follows_device=False
+    ),
+    "exclusive-newer": lambda: FakeMachine(
+        isolation=RdmaIsolation.EXCLUSIVE, ipoib_follows_device=True
+    ),
+    "shared": lambda: FakeMachine(isolation=RdmaIsolation.SHARED, ipoib_follows_device=False),
+}
+EXCLUSIVE = ["exclusive-older", "exclusive-newer"]

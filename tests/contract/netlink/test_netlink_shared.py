@@ -1,121 +1,105 @@
-"""RDMA devices and interfaces in shared mode: nothing moves but the interface.
-
-Each test is one fact that was measured on stock kernels.
-"""
+"""Shared mode: devices stay where they are, interfaces move and come home."""
 
 from __future__ import annotations
 
 import errno
 
-from contract.netlink.netlink_machines import (
-    FIRST,
-    HCAS,
-    SECOND,
-    Machine,
-    Pod,
-    add_child,
-    at,
-    children_of,
-    port_of,
-    refused_with,
-    the_port,
-)
-from ibdra_domain.ports.netlink import Netns
+from contract.netlink.netlink_machines import DUAL, FIRST, NETDEVS, SECOND, Scene, refused_with
 
 
-def move_in(machine: Machine, pod: Pod, host: Netns) -> int:
-    """Move the first HCA's interface into the pod; give its index."""
-    index = the_port(machine, FIRST, host).index
-    machine.links.move(index, source=host, target=pod.netns)
+def moved(scene: Scene) -> int:
+    """Move the first interface into the pod; give its index."""
+    index = scene.parent(scene.host).index
+    scene.links.move(index, source=scene.host, target=scene.pod)
     return index
 
 
-def test_devices_are_visible_everywhere(shared: Machine, pod: Pod, host: Netns) -> None:
-    """Every namespace lists and opens every device."""
-    names = tuple(hca.name for hca in HCAS)
-    assert names == shared.rdma.names(host)
-    assert names == shared.rdma.names(pod.netns)
-    for node in shared.char_devices():
-        shared.open_node(node.path, pod.netns.id)
-
-
-def test_devices_cannot_be_moved(shared: Machine, pod: Pod, host: Netns) -> None:
-    """EOPNOTSUPP, and the interface is as it was."""
-    before = shared.links.list(host)
+def test_a_device_cannot_be_moved(shared: Scene) -> None:
+    """EOPNOTSUPP, and nothing is torn down."""
+    before = shared.links.list(shared.host)
     with refused_with(errno.EOPNOTSUPP):
-        shared.rdma.move(FIRST.name, source=host, target=pod.netns)
-    assert before == shared.links.list(host)
+        shared.enter()
+    assert before == shared.links.list(shared.host)
 
 
-def test_a_moved_interface_keeps_index_and_name(shared: Machine, pod: Pod, host: Netns) -> None:
-    """It is the same interface in another namespace, and down."""
-    index = move_in(shared, pod, host)
-    moved = the_port(shared, FIRST, pod.netns)
-    assert (index, FIRST.netdev, False) == (moved.index, moved.name, moved.up)
-    assert port_of(shared, FIRST, host) is None
+def test_all_devices_show_and_open_everywhere(shared: Scene) -> None:
+    """Every namespace lists every device, and every node opens in it."""
+    for netns in (shared.host, shared.pod):
+        assert {FIRST, SECOND, DUAL} == set(shared.rdma.names(netns))
+    for node in shared.machine.char_devices():
+        shared.machine.open_node(node.path, pid=shared.pid)
+        shared.machine.open_node(node.path, pid=None)
 
 
-def test_children_stay_behind_down(shared: Machine, pod: Pod, host: Netns) -> None:
-    """A pkey child stays where it was, still the child of that interface, and goes down."""
-    child = add_child(shared, FIRST, host, name="ib0.8001")
-    shared.links.configure(child.index, netns=host, up=True)
-    index = move_in(shared, pod, host)
-    (left,) = children_of(shared, FIRST, host)
-    assert (child.index, "ib0.8001", index, False) == (left.index, left.name, left.parent, left.up)
-    assert [] == children_of(shared, FIRST, pod.netns)
+def test_a_moved_interface_keeps_index_and_name(scene: Scene) -> None:
+    """In either mode it is the same interface, but down."""
+    before = scene.parent(scene.host)
+    moved(scene)
+    after = scene.parent(scene.pod)
+    assert (before.index, before.name, before.mtu) == (after.index, after.name, after.mtu)
+    assert not after.up
+    assert scene.find(scene.host) is None
 
 
-def test_a_dying_namespace_returns_interface_and_children(
-    shared: Machine, pod: Pod, host: Netns
-) -> None:
-    """Both come home down, under the names they had inside; nothing is destroyed."""
-    index = move_in(shared, pod, host)
-    shared.links.rename(index, "fabric", netns=pod.netns)
-    shared.links.configure(index, netns=pod.netns, mtu=1020, up=True)
-    child = add_child(shared, FIRST, pod.netns, name="tenant")
-    shared.links.configure(child.index, netns=pod.netns, up=True)
-    pod.die()
-    returned = the_port(shared, FIRST, host)
-    expected = (index, "fabric", 1020, False)
-    assert expected == (returned.index, returned.name, returned.mtu, returned.up)
-    (orphan,) = children_of(shared, FIRST, host)
-    assert (child.index, "tenant", index, False) == (
-        orphan.index,
-        orphan.name,
-        orphan.parent,
-        orphan.up,
-    )
-
-
-def test_a_name_that_is_taken_at_home_becomes_dev_and_index(
-    shared: Machine, pod: Pod, host: Netns
-) -> None:
-    """Parent and child whose names are taken are named ``dev<index>`` by the kernel."""
-    index = move_in(shared, pod, host)
-    child = add_child(shared, FIRST, pod.netns, name="ib1.8001")
-    shared.links.rename(index, SECOND.netdev, netns=pod.netns)
-    add_child(shared, SECOND, host, name="ib1.8001")
-    pod.die()
-    assert f"dev{index}" == the_port(shared, FIRST, host).name
-    assert f"dev{child.index}" == at(shared, child.index, host).name
-    assert SECOND.netdev == the_port(shared, SECOND, host).name
-
-
-def test_an_interface_whose_name_is_taken_there_is_not_moved(
-    shared: Machine, pod: Pod, host: Netns
-) -> None:
+def test_an_interface_does_not_move_to_a_taken_name(scene: Scene) -> None:
     """EEXIST, and it stays as it was."""
-    index = move_in(shared, pod, host)
-    shared.links.rename(index, SECOND.netdev, netns=pod.netns)
-    before = the_port(shared, SECOND, host)
+    moved(scene)
+    other = scene.parent(scene.host, SECOND)
+    scene.links.configure(other.index, netns=scene.host, up=False)
+    scene.links.rename(other.index, NETDEVS[FIRST, 1], netns=scene.host)
+    scene.links.configure(other.index, netns=scene.host, up=True)
     with refused_with(errno.EEXIST):
-        shared.links.move(before.index, source=host, target=pod.netns)
-    assert before == the_port(shared, SECOND, host)
+        scene.links.move(other.index, source=scene.host, target=scene.pod)
+    assert scene.parent(scene.host, SECOND).up
 
 
-def test_moving_an_interface_to_where_it_is_changes_nothing(shared: Machine, host: Netns) -> None:
-    """Unlike an RDMA device, an interface stays as it is: up, and with its children."""
-    add_child(shared, FIRST, host, name="ib0.8001")
-    before = shared.links.list(host)
-    shared.links.move(the_port(shared, FIRST, host).index, source=host, target=host)
-    assert before == shared.links.list(host)
+def test_an_interface_moved_to_where_it_is_stays_as_it_is(scene: Scene) -> None:
+    """Unlike a device, it is not touched."""
+    before = scene.parent(scene.host)
+    scene.links.move(before.index, source=scene.host, target=scene.host)
+    assert before == scene.parent(scene.host)
+
+
+def test_children_stay_behind_down(scene: Scene) -> None:
+    """They still say whose children they are, by an index of another namespace."""
+    child = scene.child()
+    index = moved(scene)
+    behind = scene.named(scene.host, child.name)
+    assert (child.index, index, False) == (behind.index, behind.parent, behind.up)
+    assert [NETDEVS[FIRST, 1]] == scene.names(scene.pod)
+
+
+def test_on_death_parent_and_children_come_home_down(shared: Scene) -> None:
+    """With the names they had inside; nothing is destroyed."""
+    index = moved(shared)
+    shared.links.rename(index, "inside", netns=shared.pod)
+    shared.links.add_pkey_child(index, name="tenant", pkey=0x8001, netns=shared.pod)
+    child = shared.named(shared.pod, "tenant")
+    for each in (index, child.index):
+        shared.links.configure(each, netns=shared.pod, up=True)
+    shared.die()
+    home = [shared.named(shared.host, name) for name in ("inside", "tenant")]
+    assert [index, child.index] == [x.index for x in home]
+    assert [False, False] == [x.up for x in home]
+    assert [None, index] == [x.parent for x in home]
+
+
+def test_on_death_a_taken_name_becomes_dev_and_index(shared: Scene) -> None:
+    """The one that is at home keeps the name."""
+    index = moved(shared)
+    shared.links.rename(index, NETDEVS[SECOND, 1], netns=shared.pod)
+    shared.links.add_pkey_child(index, name=NETDEVS[DUAL, 1], pkey=0x8001, netns=shared.pod)
+    child = shared.named(shared.pod, NETDEVS[DUAL, 1])
+    shared.die()
+    names = {x.index: x.name for x in shared.links.list(shared.host)}
+    assert (f"dev{index}", f"dev{child.index}") == (names[index], names[child.index])
+    assert NETDEVS[SECOND, 1] == shared.parent(shared.host, SECOND).name
+
+
+def test_on_death_children_that_stayed_behind_find_their_parent_again(shared: Scene) -> None:
+    """The index that pointed into the dead namespace is at home again."""
+    child = shared.child()
+    index = moved(shared)
+    shared.die()
+    assert index == shared.named(shared.host, child.name).parent
+    assert index == shared.parent(shared.host).index

@@ -69,9 +69,21 @@ def test_a_second_container_of_the_pod_changes_nothing(node: Node) -> None:
 def test_a_pod_on_the_hosts_network_leaves_the_device_at_home(node: Node) -> None:
     """A process in the host's namespace gets no move, and unprepare has nothing to undo."""
     before = node.snapshot()
-    claim = node.prepared(VF, config=FULL)
+    claim = node.prepared(VF)
 
     node.attach(claim, node.kernel.start_process(node.kernel.init_netns))
+
+    assert before == node.snapshot()
+    assert [None] == node.unprepare(claim)
+
+
+def test_a_pod_on_the_hosts_network_cannot_have_an_ib_config(node: Node) -> None:
+    """Nothing is changed on the host, so a partition or MTU asked for would silently be missing."""
+    before = node.snapshot()
+    claim = node.prepared(VF, config=FULL)
+
+    with pytest.raises(AttachRefused, match="take hostNetwork from the pod"):
+        node.attach(claim, node.kernel.start_process(node.kernel.init_netns))
 
     assert before == node.snapshot()
 
