@@ -8,9 +8,10 @@ functions.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ from ibdra_domain.ports.verbs import Verbs
 
 if TYPE_CHECKING:
     from ibdra_adapters.simulation.machine import SimulatedMachine
+
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- a fresh folder below it, as below /tmp
+_ROOM = 512 << 20
 
 
 def make_machine(settings: Settings) -> SimulatedMachine:
@@ -65,8 +69,17 @@ def scratched(settings: Settings) -> Iterator[Settings]:
     if settings.simulate is None:
         yield settings
         return
-    with TemporaryDirectory(prefix="ibdra-") as folder:
+    with TemporaryDirectory(prefix="ibdra-", dir=_memory()) as folder:
         yield replace(settings, scratch=Path(folder))
+
+
+def _memory() -> str | None:
+    """Name a file system in memory with room to spare: trees have thousands of tiny files."""
+    with suppress(OSError):
+        state = os.statvfs(_SHARED_MEMORY)
+        if state.f_bavail * state.f_frsize >= _ROOM and os.access(_SHARED_MEMORY, os.W_OK):
+            return _SHARED_MEMORY
+    return None
 
 
 @contextmanager

@@ -50,7 +50,7 @@ class RequestedDevices(msgspec.Struct, frozen=True, kw_only=True):
     device_class: str
     count: int
     all_devices: bool
-    admin: bool
+    admin: bool = False
     selections: tuple[Selection, ...]
 
 
