@@ -15,14 +15,14 @@ class FakeStateStore(Generic[RecordT]):
     """Keep records as bytes, so that what cannot be stored fails here too.
 
     ``broken`` makes every later call fail; a value of ``files`` that is no record any
-    more is set aside by ``load``.
+    more is set aside by ``load``, and its key goes to ``aside`` for good.
     """
 
     def __init__(self, record_type: type[RecordT]) -> None:
         self._decoder = msgspec.json.Decoder(record_type)
         self.files: dict[str, bytes] = {}
         self.broken = False
-        self._aside: set[str] = set()
+        self.aside: set[str] = set()
 
     def load(self) -> Loaded[RecordT]:
         """Fulfil the port."""
@@ -33,9 +33,9 @@ class FakeStateStore(Generic[RecordT]):
                 records[key] = self._decoder.decode(raw)
             except (ValueError, RecursionError, msgspec.MsgspecError) as error:
                 del self.files[key]
-                self._aside.add(key)
+                self.aside.add(key)
                 warnings.append(f"{key} is not a record of this driver ({error}): it was set aside")
-        return Loaded(records, tuple(warnings), frozenset(self._aside - records.keys()))
+        return Loaded(records, tuple(warnings), frozenset(self.aside - records.keys()))
 
     def save(self, key: str, record: RecordT) -> None:
         """Fulfil the port."""

@@ -31,11 +31,13 @@ class FakeShelf:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.aside: set[str] = set()
         self.broken = False
 
     def open(self) -> StateStore[ClaimRecord]:
         fake = FakeStateStore(ClaimRecord)
         fake.files = self.files
+        fake.aside = self.aside
         fake.broken = self.broken
         return fake
 
@@ -143,7 +145,7 @@ SPOILT = {
 
 @pytest.mark.parametrize("raw", SPOILT.values(), ids=SPOILT)
 def test_a_corrupt_record_costs_no_other(shelf: Shelf, raw: bytes) -> None:
-    """It is named once and left out; the next load is clean, and its key is free again."""
+    """It is warned of once and left out; its key is told until it has a record again."""
     store = shelf.open()
     store.save(OTHER, attached_record(OTHER))
     shelf.spoil(UID, raw)
@@ -151,9 +153,13 @@ def test_a_corrupt_record_costs_no_other(shelf: Shelf, raw: bytes) -> None:
     assert {OTHER: attached_record(OTHER)} == loaded.records
     assert 1 == len(loaded.warnings)
     assert UID in loaded.warnings[0]
-    assert Loaded({OTHER: attached_record(OTHER)}) == shelf.open().load()
+    assert {UID} == loaded.set_aside
+    expected = Loaded({OTHER: attached_record(OTHER)}, set_aside=frozenset({UID}))
+    assert expected == shelf.open().load()
     store.save(UID, prepared_record())
-    assert {UID, OTHER} == set(shelf.open().load().records)
+    again = shelf.open().load()
+    assert {UID, OTHER} == set(again.records)
+    assert frozenset() == again.set_aside
 
 
 def test_every_corrupt_record_is_named(shelf: Shelf) -> None:
