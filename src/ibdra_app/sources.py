@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from ibdra_app.discovery import Discovery
 from ibdra_app.settings import Settings
 from ibdra_domain.errors import InvalidProfile
+from ibdra_domain.ports.selectors import Selectors
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.ports.verbs import Verbs
 
@@ -61,6 +62,13 @@ def make_verbs(settings: Settings, machine: Callable[[], SimulatedMachine]) -> V
     from ibdra_adapters.verbs.libibverbs import LibIbverbs
 
     return LibIbverbs()
+
+
+def make_selectors() -> Selectors:
+    """Choose the evaluator of CEL selectors."""
+    from ibdra_adapters.cel.evaluator import CelSelectors
+
+    return CelSelectors()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ibdra_app.cli.options import hardware_options, settings_from
-from ibdra_app.sources import discovering
+from ibdra_app.sources import discovering, make_selectors
 from ibdra_domain.errors import InvalidManifest, InvalidSelector
 from ibdra_domain.kube_objects import Device
 from ibdra_domain.manifest_rules import RequestedDevices, Selection, requests_of, selections_of
@@ -33,7 +33,6 @@ def command(file: Path, classes: Path | None, **source: Any) -> None:
 
     Exits 1 if a request finds fewer devices than it asks for, or an expression fails.
     """
-    from ibdra_adapters.cel.evaluator import CelSelectors
     from ibdra_adapters.manifests.documents import read_manifests
     from ibdra_app.examples import examples_folder
 
@@ -57,7 +56,7 @@ def command(file: Path, classes: Path | None, **source: Any) -> None:
             f"{file} holds no ResourceClaim or ResourceClaimTemplate with requests",
             remedy="give a file that does",
         )
-    selectors = CelSelectors()
+    selectors = make_selectors()
     found: dict[str, bool] = {}
     for request in requests:  # of a request's alternatives one is enough
         whole = request.name.split("/", 1)[0]
