@@ -32,6 +32,7 @@ check: $(READY) ## lint, format, types, import contracts, generated code
 	$(BIN)/mypy src tests tools benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/ibdra validate examples/*.yaml
+	@! grep -nE '://|index-url|find-links' constraints.txt tools/protoc-constraints.txt
 	$(BIN)/python tools/generate_protos.py --check
 
 format: $(READY) ## put the code in the project's form

@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
+
+
+def is_file_key(key: str) -> bool:
+    """Tell whether a key can stand in a file name as it is: no folder, no hidden file."""
+    return bool(_KEY.match(key))
 
 
 def write_file(path: Path, content: bytes, *, mode: int) -> None:
     """Replace a file: temporary file beside it, fsync, rename, fsync of the folder.
 
-    Makes the folder (not its parents' permissions) if it is missing.  Raises OSError;
-    then the old file is as it was and nothing is left beside it.
+    Makes the folder and its parents if they are missing.  Raises OSError; then the old
+    file is as it was and nothing is left beside it, except where the folder alone could
+    not be synced: then the new file is there, but might not be after a power cut.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")

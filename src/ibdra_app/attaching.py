@@ -18,14 +18,15 @@ from msgspec.structs import replace
 
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover, Spaces
-from ibdra_domain.attachment import attach_steps, detach_steps, origin_of
+from ibdra_domain.attachment import attach_steps, detach_steps, leaving_steps, origin_of
 from ibdra_domain.container_edits import HookSettings, to_cdi_spec
 from ibdra_domain.errors import AttachRefused, IbdraError
+from ibdra_domain.ib_config import IbConfig
 from ibdra_domain.identifiers import Guid
 from ibdra_domain.ports.cdi import CdiSpecs
 from ibdra_domain.ports.netlink import Namespaces, Netns
 from ibdra_domain.ports.sysfs import Sysfs
-from ibdra_domain.preparation import PreparedClaim, PreparedPort, choose_char_devices
+from ibdra_domain.preparation import PreparedClaim, PreparedPort, with_nodes_of_now
 from ibdra_domain.records import Attachment, ClaimRecord, Phase
 
 _log = logging.getLogger(__name__)
@@ -57,8 +58,8 @@ class Attaching:
         """Give a claim's devices to the namespace of a container's process.
 
         Does nothing if they are there already, or if the process is in the host's
-        namespace.  Raises AttachRefused or KernelRefused; then the devices are home, or
-        (device nodes changed) where the next try finds them.
+        namespace and the claim has no IbConfig.  Raises AttachRefused or KernelRefused;
+        then the devices are home, or (device nodes changed) where the next try finds them.
         """
         with self._ledger.lock, closing(self._namespaces.host()) as host:
             record = self._ledger.get(uid)
@@ -69,7 +70,7 @@ class Attaching:
                 )
             with closing(self._namespaces.of_process(pid)) as container:
                 if container.id == host.id:
-                    _log.info("claim %s: the pod is on the host's network", record.prepared.claim)
+                    _check_host_network(record.prepared)
                     return
                 record = self._free_from_elsewhere(record, container)
                 self._attach(record, pid, Spaces(host=host, container=container))
@@ -92,8 +93,12 @@ class Attaching:
         record, attachment = self._noted(record, pid, spaces)
         done = replace(record, attachment=replace(attachment, phase=Phase.DONE))
         try:
+            plan = partial(attach_steps, displaced=self._displaced())
             for port in prepared.moving:
-                self._mover.settle(port, spaces, attach_steps)
+                self._mover.settle(port, spaces, leaving_steps)
+            for port in prepared.moving:
+                plan = partial(attach_steps, displaced=self._displaced(named=port.device.netdev))
+                self._mover.settle(port, spaces, plan)
             self._ledger.put(done)
         except IbdraError:
             # Not if the pod's first container has the devices: they stay with it.
@@ -150,13 +155,15 @@ class Attaching:
         self._ledger.put(replace(record, attachment=None))
         _log.info("claim %s: detached", record.prepared.claim)
 
-    def _displaced(self) -> frozenset[Guid]:
+    def _displaced(self, *, named: str | None = None) -> frozenset[Guid]:
+        """Give the port GUIDs of what we moved, but for those that are ``named`` so by right."""
         return frozenset(
             port.device.netdev_guid
             for record in self._ledger.all().values()
             if record.attachment is not None
             for port in _touched(record.prepared)
             if port.device.netdev_guid is not None
+            and (named is None or port.device.netdev != named)
         )
 
     def _check_nodes(self, record: ClaimRecord) -> None:
@@ -168,20 +175,9 @@ class Attaching:
         """
         nodes = self._sysfs.char_devices()
         prepared = record.prepared
-        ports = tuple(
-            replace(
-                port,
-                char_devices=choose_char_devices(
-                    port.device, nodes, admin=port.admin, with_umad=self._with_umad
-                ),
-            )
-            for port in prepared.ports
-        )
-        if all(
-            a.char_devices == b.char_devices for a, b in zip(ports, prepared.ports, strict=True)
-        ):
+        corrected = with_nodes_of_now(prepared, nodes, with_umad=self._with_umad)
+        if corrected == prepared:
             return
-        corrected = replace(prepared, ports=ports)
         self._cdi.write(
             prepared.claim.uid, to_cdi_spec(corrected, char_devices=nodes, hook=self._hook)
         )
@@ -199,6 +195,18 @@ def _open_or_none(netns: Netns | None) -> Iterator[Netns | None]:
     finally:
         if netns is not None:
             netns.close()
+
+
+def _check_host_network(prepared: PreparedClaim) -> None:
+    """Refuse what cannot be had on the host's network, where nothing is moved or changed."""
+    asking = [port for port in prepared.moving if port.config != IbConfig()]
+    if asking:
+        raise AttachRefused(
+            f"claim {prepared.claim} has an IbConfig for {asking[0].device.name}, but the pod is "
+            "on the host's network, where the driver leaves devices as they are",
+            remedy="take hostNetwork from the pod, or the IbConfig from the claim",
+        )
+    _log.info("claim %s: the pod is on the host's network, nothing moves", prepared.claim)
 
 
 def _touched(prepared: PreparedClaim) -> Iterable[PreparedPort]:

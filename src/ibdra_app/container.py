@@ -21,7 +21,7 @@ from ibdra_app.preparing import Preparing
 from ibdra_app.publishing import Publishing
 from ibdra_app.recovery import Recovery
 from ibdra_app.settings import Settings
-from ibdra_app.sources import make_machine, make_sysfs, make_verbs, scratched
+from ibdra_app.sources import make_machine, make_selectors, make_sysfs, make_verbs, scratched
 from ibdra_domain.publication import DRIVER_NAME
 from ibdra_domain.records import ClaimRecord
 
@@ -79,6 +79,7 @@ class Container(containers.DeclarativeContainer):
     verbs = providers.Singleton(make_verbs, settings, machine.provider)
     ledger = providers.Singleton(_ledger, settings)
     cdi = providers.Singleton(_cdi, settings)
+    selectors = providers.Singleton(make_selectors)
     api = providers.Singleton(_api)
     claims = providers.Singleton(_claims, api)
     slices = providers.Singleton(_slices, api, settings)
@@ -118,6 +119,7 @@ class Container(containers.DeclarativeContainer):
         cdi=cdi,
         sysfs=sysfs,
         hook=settings.provided.hook,
+        with_umad=settings.provided.with_umad,
     )
     publishing = providers.Singleton(
         Publishing,

@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from ibdra_adapters.cel.evaluator import CelSelectors
 from ibdra_adapters.kube.fake import decoded
 from ibdra_adapters.kubelet import FakeKubelet
 from ibdra_adapters.manifests.documents import read_manifests
@@ -55,6 +54,7 @@ class Demo:
         self._cdi = container.cdi()
         self._plugin = container.plugin()
         self._recovery = container.recovery()
+        self._selectors = container.selectors()
         self._examples = examples
         self._runtime = SimulatedRuntime(self._settings.cdi_folder, run_hook=self._run_hook)
 
@@ -63,7 +63,7 @@ class Demo:
         self._recovery.run()
         before = self._node_now()
         inventory, _ = self._publishing.publish()
-        scheduler = SimulatedScheduler(CelSelectors(), self._classes())
+        scheduler = SimulatedScheduler(self._selectors, self._classes())
         kubelet = FakeKubelet(self._settings.kubelet_folder)
         async with self._plugin, kubelet:
             await kubelet.register()

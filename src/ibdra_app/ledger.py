@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 
 from ibdra_domain.inventory import IbDevice
-from ibdra_domain.ports.state import StateStore
+from ibdra_domain.ports.state import Loaded, StateStore
 from ibdra_domain.preparation import PreparedClaim
 from ibdra_domain.records import ClaimRecord
 
@@ -27,11 +27,11 @@ class Ledger:
         self.boot_id = boot_id
         self.lock = threading.RLock()
 
-    def load(self) -> tuple[str, ...]:
-        """Read everything from disk; gives a line about each file that was set aside."""
+    def load(self) -> Loaded[ClaimRecord]:
+        """Read everything from disk, and tell what was set aside."""
         loaded = self._store.load()
         self._records = dict(loaded.records)
-        return loaded.warnings
+        return loaded
 
     def get(self, uid: str) -> ClaimRecord | None:
         """Find a claim's record."""

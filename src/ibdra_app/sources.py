@@ -8,9 +8,10 @@ functions.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -20,11 +21,15 @@ from msgspec.structs import replace
 from ibdra_app.discovery import Discovery
 from ibdra_app.settings import Settings
 from ibdra_domain.errors import InvalidProfile
+from ibdra_domain.ports.selectors import Selectors
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.ports.verbs import Verbs
 
 if TYPE_CHECKING:
     from ibdra_adapters.simulation.machine import SimulatedMachine
+
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- a fresh folder below it, as below /tmp
+_ROOM = 512 << 20
 
 
 def make_machine(settings: Settings) -> SimulatedMachine:
@@ -59,14 +64,30 @@ def make_verbs(settings: Settings, machine: Callable[[], SimulatedMachine]) -> V
     return LibIbverbs()
 
 
+def make_selectors() -> Selectors:
+    """Choose the evaluator of CEL selectors."""
+    from ibdra_adapters.cel.evaluator import CelSelectors
+
+    return CelSelectors()
+
+
 @contextmanager
 def scratched(settings: Settings) -> Iterator[Settings]:
     """Give a simulated machine a folder for its tree, and remove it at the end."""
     if settings.simulate is None:
         yield settings
         return
-    with TemporaryDirectory(prefix="ibdra-") as folder:
+    with TemporaryDirectory(prefix="ibdra-", dir=_memory()) as folder:
         yield replace(settings, scratch=Path(folder))
+
+
+def _memory() -> str | None:
+    """Name a file system in memory with room to spare: trees have thousands of tiny files."""
+    with suppress(OSError):
+        state = os.statvfs(_SHARED_MEMORY)
+        if state.f_bavail * state.f_frsize >= _ROOM and os.access(_SHARED_MEMORY, os.W_OK):
+            return _SHARED_MEMORY
+    return None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ its interface, then name, MTU, up, and the pkey's child.
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import count
 
 from ibdra_domain.container_edits import child_name
 from ibdra_domain.errors import AttachRefused
@@ -61,13 +62,29 @@ def origin_of(device: IbDevice, view: PortView) -> PortOrigin:
     )
 
 
-def attach_steps(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
+def leaving_steps(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
+    """Plan what can be done only while the RDMA device is at home.
+
+    To be done for all ports of a claim before the first of them goes: ports of one HCA
+    go together.
+    """
+    if Place.HOST not in view.rdma_in:
+        return ()
+    return _traffic_class(port.device, view, port.config.traffic_class)
+
+
+def attach_steps(
+    port: PreparedPort, view: PortView, *, displaced: Collection[Guid] = ()
+) -> tuple[Step, ...]:
     """Plan the next steps of a port into the container; none if it is all there.
+
+    ``displaced`` are the port GUIDs of devices that we moved too and that have no right
+    to this port's name: the kernel may have given it to one of their new interfaces.
 
     Raises AttachRefused if the device or its interface is in neither namespace, or the
     interface's name is taken in the container.
     """
-    wanted = port.config.traffic_class
+    before = leaving_steps(port, view)
     if view.isolation is RdmaIsolation.EXCLUSIVE and Place.CONTAINER not in view.rdma_in:
         if Place.HOST not in view.rdma_in:
             raise AttachRefused(
@@ -75,9 +92,8 @@ def attach_steps(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
                 remedy="find the process that holds it with `ip netns` and `rdma dev`",
             )
         move = MoveRdmaDevice(name=view.rdma_device, to=Place.CONTAINER)
-        return (*_traffic_class(port.device, view, wanted), move)
-    before = _traffic_class(port.device, view, wanted) if Place.HOST in view.rdma_in else ()
-    return before + _link_there(port, view)
+        return (*before, move)
+    return before + _link_there(port, view, displaced)
 
 
 def _traffic_class(device: IbDevice, view: PortView, wanted: int | None) -> tuple[Step, ...]:
@@ -86,7 +102,9 @@ def _traffic_class(device: IbDevice, view: PortView, wanted: int | None) -> tupl
     return (SetTrafficClass(name=view.rdma_device, port=device.port, value=wanted),)
 
 
-def _link_there(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
+def _link_there(
+    port: PreparedPort, view: PortView, displaced: Collection[Guid]
+) -> tuple[Step, ...]:
     device = port.device
     if device.netdev is None:
         return ()
@@ -99,9 +117,9 @@ def _link_there(port: PreparedPort, view: PortView) -> tuple[Step, ...]:
                 "is neither in the host's nor in the container's namespace",
                 remedy="load the kernel module ib_ipoib, or look for the interface with `ip netns`",
             )
-        return (MoveLink(index=at_home.index, to=Place.CONTAINER),)
+        return _moved(at_home, view, Place.HOST, Place.CONTAINER)
     mtu = port.config.mtu - IPOIB_HEADER if port.config.mtu is not None else None
-    steps = _named(link, device.netdev, view, Place.CONTAINER)
+    steps = _named(link, device.netdev, view, Place.CONTAINER, displaced=displaced)
     steps += _configured(link, mtu=mtu, up=True, place=Place.CONTAINER, renamed=bool(steps))
     pkey = port.child_pkey
     if pkey is None:
@@ -138,7 +156,8 @@ def detach_steps(
             )
         return (MoveRdmaDevice(name=view.rdma_device, to=Place.HOST),)
     at_home = Place.HOST in view.rdma_in  # else it is gone: shared mode, and pulled out
-    before = _traffic_class(device, view, origin.traffic_class) if at_home else ()
+    ours = port.config.traffic_class is not None  # else whoever set it since has his reasons
+    before = _traffic_class(device, view, origin.traffic_class) if at_home and ours else ()
     if origin.netdev is None:
         return before
     away = view.parent(device.netdev_guid, Place.CONTAINER)
@@ -160,7 +179,7 @@ def detach_steps(
 def _leave(port: PreparedPort, link: Link, view: PortView) -> tuple[Step, ...]:
     """Send the interface home; children would stay behind in shared mode, so they go first."""
     child = _own_child(port, link, view, Place.CONTAINER)
-    return (*child, MoveLink(index=link.index, to=Place.HOST))
+    return child + _moved(link, view, Place.CONTAINER, Place.HOST)
 
 
 def _own_child(port: PreparedPort, link: Link, view: PortView, place: Place) -> tuple[Step, ...]:
@@ -190,11 +209,24 @@ def _named(
                 "another one has that name",
                 remedy=f"rename the other interface, or remove it: `ip link show {name}`",
             )
-        steps += _down(taker, place)
-        steps.append(RenameLink(index=taker.index, name=f"ibdra{taker.index}", place=place))
+        steps += _aside(taker, view, place)
     steps += _down(link, place)
     steps.append(RenameLink(index=link.index, name=name, place=place))
     return tuple(steps)
+
+
+def _moved(link: Link, view: PortView, source: Place, target: Place) -> tuple[Step, ...]:
+    """Move an interface; the name it has now, maybe the kernel's choice, may be taken there."""
+    taken = any(x.name == link.name for x in view.links(target))
+    before = _aside(link, view, source) if taken else ()
+    return (*before, MoveLink(index=link.index, to=target))
+
+
+def _aside(link: Link, view: PortView, place: Place) -> tuple[Step, ...]:
+    """Rename an interface to what no other is named, here or there."""
+    names = {x.name for x in (*view.host, *view.container)}
+    spare = next(n for i in count(link.index) if (n := f"ibdra{i}") not in names)
+    return (*_down(link, place), RenameLink(index=link.index, name=spare, place=place))
 
 
 def _down(link: Link, place: Place) -> tuple[Step, ...]:

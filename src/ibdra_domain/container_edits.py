@@ -159,7 +159,7 @@ def container_netdev(port: PreparedPort) -> str | None:
 
 
 def child_name(netdev: str, pkey: int) -> str:
-    """Name a pkey's IPoIB child: ``ib0.8001``, as the kernel's own create_child does.
+    """Name a pkey's IPoIB child: ``ib0.8001``, as sysfs' create_child would.
 
     Interface names have at most 15 characters: a longer one keeps six of the parent's
     and four digits that tell parents with the same beginning apart.

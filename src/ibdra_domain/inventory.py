@@ -187,7 +187,12 @@ def take_inventory(
             )
             found[device.name] = device
     for old in held:
-        if old.name not in found:
+        now = found.get(old.name)
+        if now is not None and now.netdev is None:  # shared mode: only the interface is away
+            found[old.name] = msgspec.structs.replace(
+                now, netdev=old.netdev, netdev_guid=old.netdev_guid
+            )
+        elif now is None:
             presence = Presence.AWAY if old.pci in functions else Presence.GONE
             found[old.name] = msgspec.structs.replace(old, presence=presence)
 

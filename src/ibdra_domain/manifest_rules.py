@@ -50,13 +50,14 @@ class RequestedDevices(msgspec.Struct, frozen=True, kw_only=True):
     device_class: str
     count: int
     all_devices: bool
+    admin: bool = False
     selections: tuple[Selection, ...]
 
 
 def is_ours(body: Mapping[str, Any]) -> bool:
     """Tell the objects that can carry an IbConfig or a selector."""
     group, _, version = str(body.get("apiVersion", "")).partition("/")
-    kind = body.get("kind")
+    kind = str(body.get("kind"))
     return (
         group == GROUP and version in VERSIONS and (kind in _CLAIM_SPECS or kind == "DeviceClass")
     )
@@ -66,17 +67,13 @@ def ib_configs(
     body: Mapping[str, Any], *, driver: str = DRIVER_NAME
 ) -> Iterator[tuple[FieldPath, Any]]:
     """Give the path and content of every parameter document addressed to our driver."""
-    base = _devices_path(body)
-    entries, path = _at(body, (*base, "config"))
-    for index, entry in enumerate(_list(entries)):
-        opaque = entry.get("opaque") if isinstance(entry, Mapping) else None
-        if isinstance(opaque, Mapping) and opaque.get("driver") == driver:
-            yield (*path, index, "opaque", "parameters"), opaque.get("parameters")
+    for path, entry in _our_configs(body, driver):
+        yield (*path, "opaque", "parameters"), entry["opaque"].get("parameters")
 
 
 def requests_of(body: Mapping[str, Any]) -> Iterator[RequestedDevices]:
     """Give a claim's or template's requests, alternatives as ``request/alternative``."""
-    if body.get("kind") not in _CLAIM_SPECS:
+    if str(body.get("kind")) not in _CLAIM_SPECS:
         return
     requests, path = _at(body, (*_devices_path(body), "requests"))
     for index, request in enumerate(_list(requests)):
@@ -114,10 +111,41 @@ def findings_in(body: Mapping[str, Any]) -> Iterator[Finding]:
                 problem=problem.problem,
                 remedy=problem.remedy,
             )
+    yield from _configs_of_admin_requests(body)
     for selection in selections_of(body):
         for advice in advice_on(selection.expression, driver=DRIVER_NAME):
             problem_text, _, remedy = advice.partition(": ")
             yield Finding(path=selection.path, problem=problem_text, remedy=remedy)
+
+
+def _configs_of_admin_requests(body: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find IbConfigs that name a request with admin access: they could only be ignored."""
+    admins = {r.name.split("/", 1)[0] for r in requests_of(body) if r.admin}
+    admins |= {r.name for r in requests_of(body) if r.admin}
+    for path, requests in _scopes(body):
+        for index, name in enumerate(requests):
+            if name in admins:
+                yield Finding(
+                    path=(*path, "requests", index),
+                    problem=f"request {name} has admin access, which changes nothing on the device",
+                    remedy="remove it from the IbConfig's requests",
+                )
+
+
+def _scopes(body: Mapping[str, Any]) -> Iterator[tuple[FieldPath, Sequence[Any]]]:
+    """Give the path of each config that is ours, and the requests it names."""
+    for path, entry in _our_configs(body, DRIVER_NAME):
+        yield path, _list(entry.get("requests"))
+
+
+def _our_configs(
+    body: Mapping[str, Any], driver: str
+) -> Iterator[tuple[FieldPath, Mapping[str, Any]]]:
+    entries, path = _at(body, (*_devices_path(body), "config"))
+    for index, entry in enumerate(_list(entries)):
+        opaque = entry.get("opaque") if isinstance(entry, Mapping) else None
+        if isinstance(opaque, Mapping) and opaque.get("driver") == driver:
+            yield (*path, index), entry
 
 
 def format_path(path: FieldPath) -> str:
@@ -135,6 +163,7 @@ def _request(name: str, body: Mapping[str, Any], path: FieldPath) -> RequestedDe
         device_class=str(body.get("deviceClassName", "")),
         count=count if isinstance(count, int) else 1,
         all_devices=body.get("allocationMode") == "All",
+        admin=body.get("adminAccess") is True,
         selections=tuple(_selections(body, path)),
     )
 

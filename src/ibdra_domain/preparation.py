@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from ibdra_domain.allocation import AllocatedDevice, Allocation
 from ibdra_domain.errors import ConfigRefused, DeviceRefused
@@ -137,8 +138,9 @@ def _fit_device(
     device = inventory.device(allocated.device)
     if device is None or device.presence is Presence.GONE:
         raise DeviceRefused(
-            f"device {allocated.device} is not on this node",
-            remedy="delete the pod so that it is scheduled by the slices as they are now",
+            f"device {allocated.device} is not on this node, or not in the host's namespace",
+            remedy="delete the pod so that it is scheduled by the slices as they are now; "
+            "`ibdra devices` says what it sees",
         )
     if allocated.admin:
         return device
@@ -238,9 +240,38 @@ def choose_char_devices(
     return found
 
 
+def with_nodes_of_now(
+    claim: PreparedClaim, nodes: Iterable[CharDevice], *, with_umad: bool = False
+) -> PreparedClaim:
+    """Give a claim with its ports' device nodes as they are now.
+
+    The kernel gives minors out anew at every move and every boot.  Raises DeviceRefused
+    as :func:`choose_char_devices` does.
+    """
+    every = tuple(nodes)
+    return replace(
+        claim,
+        ports=tuple(
+            replace(
+                port,
+                char_devices=choose_char_devices(
+                    port.device, every, admin=port.admin, with_umad=with_umad
+                ),
+            )
+            for port in claim.ports
+        ),
+    )
+
+
 def _serves(node: CharDevice, device: IbDevice) -> bool:
-    same = node.pci == device.pci if node.pci else node.rdma_device == device.rdma_device
-    return same and node.port in (0, device.port)
+    """Match by PCI function, as names change; a function's planes have management nodes too."""
+    if node.pci is not None and node.pci != device.pci:
+        return False
+    renamed_at_will = node.kind is CharDeviceKind.UVERBS and node.pci is not None
+    return (renamed_at_will or node.rdma_device == device.rdma_device) and node.port in (
+        0,
+        device.port,
+    )
 
 
 def _port(device: IbDevice) -> str:

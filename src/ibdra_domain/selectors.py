@@ -20,7 +20,7 @@ from ibdra_domain.ports.selectors import Selector
 
 _FIRST_INDEX = re.compile(r"""device\.attributes\s*\[\s*(?:'([^']*)'|"([^"]*)")\s*\]""")
 _WRAPPED = re.compile(r"\.(?:stringValue|intValue|boolValue|versionValue)\b")
-_DOTTED = re.compile(r"device\.attributes\.(\w+)")
+_DOTTED = re.compile(r"device\.attributes\.(\w+)\b(?!\s*\()")  # exists(...) and size() are fine
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ibdra_adapters.atomic import is_file_key
 from ibdra_domain.cdi import CdiSpec, check_spec
 from ibdra_domain.errors import CdiFailed
 
@@ -37,5 +38,5 @@ class FakeCdiSpecs:
     def _check(self, key: str) -> None:
         if self.broken:
             raise CdiFailed("the fake CDI folder is broken", remedy="mend it")
-        if not key or "/" in key:
+        if not is_file_key(key):
             raise CdiFailed(f"{key!r} cannot be part of a file name", remedy="give a claim's UID")

@@ -9,18 +9,16 @@ files with our own prefix are ever listed or removed.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from ibdra_adapters.atomic import remove_file, write_file
+from ibdra_adapters.atomic import is_file_key, remove_file, write_file
 from ibdra_domain.cdi import CdiSpec, check_spec, decode_spec
 from ibdra_domain.errors import CdiFailed
 
 DEFAULT_FOLDER = Path("/var/run/cdi")
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 
 
 class CdiFolder:
@@ -59,17 +57,15 @@ class CdiFolder:
                 names = [entry.name for entry in self._folder.iterdir()]
             except FileNotFoundError:
                 return ()
-        start = len(self._prefix)
-        return tuple(
-            sorted(
-                name[start : -len(".json")]
-                for name in names
-                if name.startswith(self._prefix) and name.endswith(".json")
-            )
+        ours = (
+            name.removeprefix(self._prefix).removesuffix(".json")
+            for name in names
+            if name.startswith(self._prefix) and name.endswith(".json")
         )
+        return tuple(sorted(key for key in ours if is_file_key(key)))
 
     def _path(self, key: str) -> Path:
-        if not _KEY.match(key):
+        if not is_file_key(key):
             raise CdiFailed(f"{key!r} cannot be part of a file name", remedy="give a claim's UID")
         return self._folder / f"{self._prefix}{key}.json"
 

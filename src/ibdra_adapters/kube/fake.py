@@ -83,7 +83,9 @@ class FakeSlices:
         )
 
     def _ours(self, body: dict[str, Any]) -> bool:
-        spec = body.get("spec", {})
+        spec = body.get("spec")
+        if not isinstance(spec, dict):
+            return False
         return bool(spec.get("driver") == self._driver and spec.get("nodeName") == self._node)
 
 

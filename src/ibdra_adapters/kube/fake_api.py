@@ -175,16 +175,22 @@ class FakeKubeApi:
         return found
 
     def _store(self, key: ObjectKey, body: Json, change: str) -> Json:
+        """Keep an object and tell the watchers; one that is as it was stays untouched."""
+        there = self._objects.get(key)
+        if there is not None:
+            body["metadata"]["resourceVersion"] = there["metadata"]["resourceVersion"]
+            if body == there:
+                return copy.deepcopy(there)
         self._version += 1
         body["metadata"]["resourceVersion"] = str(self._version)
         self._objects[key] = body
-        self._tell(key, ObjectEvent(change, copy.deepcopy(body)))
+        self._tell(key, ObjectEvent(change, body))
         return copy.deepcopy(body)
 
     def _tell(self, key: ObjectKey, event: ObjectEvent) -> None:
         for kind, events in self._watchers:
             if kind == key.kind:
-                events.put(event)
+                events.put(ObjectEvent(event.change, copy.deepcopy(event.body)))
 
     def _record(self, verb: str, key: ObjectKey) -> None:
         self.calls.append(f"{verb} {key}")

@@ -58,25 +58,34 @@ class FieldOwners:
 
 
 def _leaves(value: Any, path: Path = (), shape: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Walk to the leaves; an entry of a list map is addressed by its identifying fields."""
-    if isinstance(value, dict) and value:
+    """Walk to the leaves.
+
+    An entry of a list map is addressed by its identifying fields, which are owned with
+    the entry as one: taken away one by one they would leave an entry nobody can find.
+    """
+    if isinstance(value, dict) and (value or not path):
         for key, below in value.items():
             yield from _leaves(below, (*path, key), (*shape, key))
     elif isinstance(value, list) and shape in _LIST_KEYS:
+        keys = _LIST_KEYS[shape]
         for entry in value:
-            identity = _identity(entry, _LIST_KEYS[shape])
-            yield from _leaves(entry, (*path, identity), (*shape, "[]"))
+            here = (*path, _identity(entry, keys))
+            yield here, {}
+            for key, below in entry.items():
+                if key not in keys:
+                    yield from _leaves(below, (*here, key), (*shape, "[]", key))
     else:
         yield path, value
 
 
 def _identity(entry: dict[str, Any], keys: Path) -> str:
-    return "[" + ",".join(f"{key}={entry[key]}" for key in keys if key in entry) + "]"
+    """Name an entry by all its keys: one it does not have tells it from one that has."""
+    return "[" + ",".join(f"{key}={entry.get(key, '')}" for key in keys) + "]"
 
 
 def _entry(items: list[dict[str, Any]], identity: str) -> dict[str, Any] | None:
     fields = dict(pair.split("=", 1) for pair in identity[1:-1].split(","))
-    return next((x for x in items if all(str(x.get(k)) == v for k, v in fields.items())), None)
+    return next((x for x in items if all(str(x.get(k, "")) == v for k, v in fields.items())), None)
 
 
 def _put(target: Any, path: Path, value: Any) -> None:
@@ -85,8 +94,10 @@ def _put(target: Any, path: Path, value: Any) -> None:
             target = _entry_or_new(target, step)
         else:
             target = target.setdefault(step, [] if below.startswith("[") else {})
-    last = path[-1]
-    target[last] = value
+    if path[-1].startswith("["):
+        _entry_or_new(target, path[-1])
+    else:
+        target[path[-1]] = value
 
 
 def _entry_or_new(items: list[dict[str, Any]], identity: str) -> dict[str, Any]:
@@ -96,7 +107,8 @@ def _entry_or_new(items: list[dict[str, Any]], identity: str) -> dict[str, Any]:
         items.append(found)
         for pair in identity[1:-1].split(","):
             key, text = pair.split("=", 1)
-            found[key] = text
+            if text:
+                found[key] = text
     return found
 
 
@@ -109,7 +121,7 @@ def _remove(target: Any, path: Path) -> None:
             return
         if rest:
             _remove(entry, rest)
-        if not rest or not entry:
+        else:
             target.remove(entry)
         return
     if step not in target:

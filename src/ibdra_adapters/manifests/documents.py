@@ -60,16 +60,17 @@ def read_manifests(path: Path) -> tuple[list[Manifest], list[ManifestProblem]]:
         ) from error
     manifests: list[Manifest] = []
     problems: list[ManifestProblem] = []
-    loader = yaml.SafeLoader(text)
+    if path.suffix == ".json":
+        text = text.replace("\t", " ")  # JSON may be indented with tabs, YAML may not
     try:
+        loader = _Loader(text)
         while loader.check_node():
             node = loader.get_node()
             if node is not None:
                 _take(str(path), loader, node, manifests, problems)
     except (yaml.YAMLError, RecursionError) as error:
-        problems.append(ManifestProblem(str(path), _line(error), f"not YAML: {_reason(error)}"))
-    finally:
-        loader.dispose()
+        line = _line(error, text)
+        problems.append(ManifestProblem(str(path), line, f"not YAML: {_reason(error)}"))
     return manifests, problems
 
 
@@ -79,6 +80,28 @@ def to_yaml(documents: Iterable[Any]) -> str:
         documents, Dumper=_DUMPER, sort_keys=False, default_flow_style=False, width=100
     )
     return text
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, but a value that is not what its tag or look says is a YAML error with a line."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 -- PyYAML's signature
+        """Make a value; PyYAML lets 2024-13-45, 0x_ and ``!!bool x`` fail in any way at all."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (AttributeError, KeyError, ValueError) as error:
+            raise yaml.constructor.ConstructorError(
+                problem=f"{str(node.value)[:40]!r} is no {node.tag.rpartition(':')[2]}",
+                problem_mark=node.start_mark,
+            ) from error
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        """Start clean, whatever a bad document before this one left unfinished."""
+        self.constructed_objects: dict[yaml.Node, Any] = {}
+        self.recursive_objects: dict[yaml.Node, Any] = {}
+        self.state_generators: list[Any] = []
+        self.deep_construct = False
+        return super().construct_document(node)
 
 
 def _take(
@@ -96,7 +119,11 @@ def _take(
         lines.setdefault(path, line)
         if duplicate:
             problems.append(ManifestProblem(source, line, f"{path[-1]!r} is given twice"))
-    body = loader.construct_document(node)
+    try:
+        body = loader.construct_document(node)
+    except yaml.constructor.ConstructorError as error:
+        problems.append(ManifestProblem(source, _line(error, ""), f"not YAML: {_reason(error)}"))
+        return
     if body is None:
         return
     if not isinstance(body, dict):
@@ -134,10 +161,16 @@ def _own(path: FieldPath, whole: FieldPath, key: yaml.Node, line: int) -> int:
     return key.start_mark.line + 1 if path == whole else line
 
 
-def _line(error: Exception) -> int:
+def _line(error: Exception, text: str) -> int:
     mark = getattr(error, "problem_mark", None)
-    return mark.line + 1 if mark is not None else 1
+    if mark is not None:
+        return int(mark.line) + 1
+    if isinstance(error, yaml.reader.ReaderError):
+        return text.count("\n", 0, error.position) + 1
+    return 1
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"it holds the control character {error.character:#04x}"
     return str(getattr(error, "problem", None) or "it is nested too deeply")

@@ -14,48 +14,23 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from ibdra_domain.errors import KernelRefused
-from ibdra_domain.hardware import CharDevice, CharDeviceKind, RdmaIsolation
-from ibdra_domain.identifiers import FULL_MEMBER, Guid, PciAddress, partition_of
+from ibdra_adapters.netlink.fake_devices import (
+    RDMA_CM,
+    FakeLink,
+    FakePort,
+    FakeRdma,
+    give_minors,
+    nodes_of,
+    refused,
+)
+from ibdra_domain.hardware import CharDevice, RdmaIsolation
+from ibdra_domain.identifiers import FULL_MEMBER, PciAddress, partition_of
 from ibdra_domain.link import IPOIB_HEADER
 from ibdra_domain.ports.netlink import Link, NetnsId
 
+__all__ = ["FakeKernel", "FakePort", "FakeRdma", "refused"]
+
 NSFS_DEVICE = 4
-INFINIBAND_MAJOR = 231
-_MINOR_BASES = {CharDeviceKind.UMAD: 0, CharDeviceKind.ISSM: 64, CharDeviceKind.UVERBS: 192}
-
-
-class FakePort(msgspec.Struct, frozen=True, kw_only=True):
-    """A port below a fake RDMA device; ``netdev`` is its first interface's name."""
-
-    number: int
-    guid: Guid
-    netdev: str | None = None
-    mtu: int = 2048
-
-
-class FakeLink(msgspec.Struct, kw_only=True):
-    """An interface: what rtnetlink shows, and whose it is."""
-
-    link: Link
-    netns: NetnsId
-    rdma: str
-    port: int
-
-
-class FakeRdma(msgspec.Struct, kw_only=True):
-    """An RDMA device and the minors it has at the moment, by kind and port."""
-
-    name: str
-    pci: PciAddress
-    ports: tuple[FakePort, ...]
-    netns: NetnsId
-    minors: dict[tuple[CharDeviceKind, int], int] = {}
-
-
-def refused(problem: str, code: int) -> KernelRefused:
-    """Say no as the kernel does, in our own tree."""
-    return KernelRefused(problem, remedy="the simulated kernel says so", errno=code)
 
 
 class FakeKernel:
@@ -92,7 +67,7 @@ class FakeKernel:
         """Plug an RDMA device in; its interfaces come up as on a configured host."""
         device = FakeRdma(name=name, pci=pci, ports=ports, netns=self.init_netns)
         self.devices[name] = device
-        self._give_minors(device)
+        give_minors(device, self.devices.values())
         for port in ports:
             if port.netdev is not None:
                 self._new_link(device, port, self.init_netns, name=port.netdev, up=True)
@@ -156,25 +131,13 @@ class FakeKernel:
 
     def char_devices(self) -> tuple[CharDevice, ...]:
         """List all nodes, whatever namespace their device is in."""
-        nodes = [node for device in self.devices.values() for node in self.nodes_of(device)]
+        nodes = [node for device in self.devices.values() for node in nodes_of(device)]
         nodes.sort(key=lambda n: n.minor)
-        cm = CharDevice(kind=CharDeviceKind.RDMA_CM, name="rdma_cm", major=10, minor=58)
-        return (*nodes, cm)
+        return (*nodes, RDMA_CM)
 
     def nodes_of(self, device: FakeRdma) -> list[CharDevice]:
         """List one device's nodes."""
-        return [
-            CharDevice(
-                kind=kind,
-                name=f"{kind}{minor}",
-                major=INFINIBAND_MAJOR,
-                minor=_MINOR_BASES[kind] + minor,
-                rdma_device=device.name,
-                port=port,
-                pci=device.pci,
-            )
-            for (kind, port), minor in device.minors.items()
-        ]
+        return nodes_of(device)
 
     # -- what netlink asks for -------------------------------------------------------
 
@@ -204,15 +167,21 @@ class FakeKernel:
         return found
 
     def move_link(self, index: int, *, source: NetnsId, target: NetnsId) -> None:
-        """Move an interface: down afterwards, children stay behind."""
+        """Move an interface: down afterwards, children stay behind; to where it is, nothing."""
         found = self.link_in(source, index)
+        if source == target:
+            return
         self.check_name(found.link.name, target)
         found.netns = target
         self.change(found, up=False)
 
     def change(self, found: FakeLink, **fields: object) -> None:
-        """Change what rtnetlink shows of an interface."""
+        """Change what rtnetlink shows of an interface; going down takes its children along."""
+        was_up = found.link.up
         found.link = msgspec.structs.replace(found.link, **fields)
+        if was_up and not found.link.up:
+            for child in self._children_of(found):
+                child.link = msgspec.structs.replace(child.link, up=False)
         self._tell(self.devices[found.rdma])
 
     def largest_mtu(self, found: FakeLink) -> int:
@@ -222,7 +191,8 @@ class FakeKernel:
 
     def check_name(self, name: str, netns: NetnsId) -> None:
         """Refuse a taken name (EEXIST) and an impossible one (EINVAL)."""
-        if not 0 < len(name) <= 15 or "/" in name or name.isspace():
+        impossible = name in (".", "..") or any(c in "/:" or c.isspace() for c in name)
+        if not 0 < len(name) <= 15 or impossible:
             raise refused(f"{name!r} is no interface name", errno.EINVAL)
         if any(x.link.name == name for x in self.links_of(netns)):
             raise refused(f"there is an interface {name} in {netns}", errno.EEXIST)
@@ -251,9 +221,8 @@ class FakeKernel:
         mine = [i for i, x in self.links.items() if x.rdma == device.name]
         for index in mine:
             del self.links[index]
-        device.minors = {}
         device.netns = target
-        self._give_minors(device)
+        give_minors(device, self.devices.values())
         place = target if self.ipoib_follows_device else self.init_netns
         for port in device.ports:
             if port.netdev is not None:
@@ -273,16 +242,9 @@ class FakeKernel:
             found.netns = self.init_netns
             self.change(found, up=False, name=f"dev{found.link.index}" if name in names else name)
 
-    def _give_minors(self, device: FakeRdma) -> None:
-        wanted = [(CharDeviceKind.UVERBS, 0)]
-        for port in device.ports:
-            wanted += [(CharDeviceKind.UMAD, port.number), (CharDeviceKind.ISSM, port.number)]
-        for kind, port_number in wanted:
-            taken = {
-                m for d in self.devices.values() for (k, _), m in d.minors.items() if k is kind
-            }
-            lowest = next(i for i in range(len(taken) + 1) if i not in taken)
-            device.minors = {**device.minors, (kind, port_number): lowest}
+    def _children_of(self, parent: FakeLink) -> list[FakeLink]:
+        """Give its children wherever they are; indexes are unique on this machine."""
+        return [x for x in self.links.values() if x.link.parent == parent.link.index]
 
     def _free_name(self, netns: NetnsId) -> str:
         names = {x.link.name for x in self.links_of(netns)}

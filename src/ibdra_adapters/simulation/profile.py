@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from ibdra_domain.errors import InvalidInput, InvalidProfile
+from ibdra_domain.errors import InvalidIdentifier, InvalidProfile
 from ibdra_domain.hardware import RdmaIsolation
 from ibdra_domain.identifiers import (
     Guid,
@@ -100,7 +100,8 @@ class HcaProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A card's function as a profile writes it.
 
     ``vfs`` of ``total_vfs`` exist already; their RDMA devices are named by ``vf_rdma``
-    and their interfaces by ``vf_netdev``, with ``{}`` for the VF's index.
+    and their interfaces by ``vf_netdev``, where ``{rdma}`` and ``{netdev}`` stand for the
+    PF's and ``{index}`` for the VF's index.
     ``passed_through``: the function is a VF whose PF the machine cannot see.
     """
 
@@ -183,15 +184,15 @@ def expand(profile: Profile) -> tuple[SimulatedHca, ...]:
     """
     try:
         pfs = [_card(hca) for hca in profile.hcas]
-    except (InvalidInput, KeyError) as error:
+        vfs = [
+            _virtual(pf, hca, index)
+            for pf, hca in zip(pfs, profile.hcas, strict=True)
+            for index in range(hca.vfs)
+        ]
+    except (InvalidIdentifier, KeyError, IndexError, ValueError) as error:
         raise InvalidProfile(
-            f"the profile does not make sense ({error})", remedy="compare it with a shipped one"
+            f"the profile does not make sense ({error!r})", remedy="compare it with a shipped one"
         ) from error
-    vfs = [
-        _virtual(pf, hca, index)
-        for pf, hca in zip(pfs, profile.hcas, strict=True)
-        for index in range(hca.vfs)
-    ]
     every = (*pfs, *vfs)
     names = Counter(h.name for h in every)
     addresses = Counter(h.pci for h in every)
@@ -213,6 +214,8 @@ def vf_address(pf: PciAddress, index: int) -> PciAddress:
 def _card(hca: HcaProfile) -> SimulatedHca:
     model = MODELS[hca.model]
     pci = parse_pci_address(hca.pci)
+    if not hca.ports:
+        raise InvalidProfile(f"{hca.rdma} has no port", remedy="give it one")
     for port in hca.ports:
         if parse_rate(port.rate) is None:
             raise InvalidProfile(f"{port.rate!r} is no rate", remedy="write it as sysfs prints it")

@@ -6,6 +6,7 @@ from typing import Generic
 
 import msgspec
 
+from ibdra_adapters.atomic import is_file_key
 from ibdra_domain.errors import StateFailed
 from ibdra_domain.ports.state import Loaded, RecordT
 
@@ -14,13 +15,14 @@ class FakeStateStore(Generic[RecordT]):
     """Keep records as bytes, so that what cannot be stored fails here too.
 
     ``broken`` makes every later call fail; a value of ``files`` that is no record any
-    more is set aside by ``load``.
+    more is set aside by ``load``, and its key goes to ``aside`` for good.
     """
 
     def __init__(self, record_type: type[RecordT]) -> None:
         self._decoder = msgspec.json.Decoder(record_type)
         self.files: dict[str, bytes] = {}
         self.broken = False
+        self.aside: set[str] = set()
 
     def load(self) -> Loaded[RecordT]:
         """Fulfil the port."""
@@ -29,10 +31,11 @@ class FakeStateStore(Generic[RecordT]):
         for key, raw in sorted(self.files.items()):
             try:
                 records[key] = self._decoder.decode(raw)
-            except msgspec.MsgspecError as error:
+            except (ValueError, RecursionError, msgspec.MsgspecError) as error:
                 del self.files[key]
+                self.aside.add(key)
                 warnings.append(f"{key} is not a record of this driver ({error}): it was set aside")
-        return Loaded(records, tuple(warnings))
+        return Loaded(records, tuple(warnings), frozenset(self.aside - records.keys()))
 
     def save(self, key: str, record: RecordT) -> None:
         """Fulfil the port."""
@@ -47,5 +50,5 @@ class FakeStateStore(Generic[RecordT]):
     def _check(self, key: str) -> None:
         if self.broken:
             raise StateFailed("the fake state folder is broken", remedy="mend it")
-        if not key or "/" in key:
+        if not is_file_key(key):
             raise StateFailed(f"{key!r} cannot be part of a file name", remedy="give a claim's UID")

@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Generic
 
 import msgspec
 
-from ibdra_adapters.atomic import remove_file, sync_folder, write_file
+from ibdra_adapters.atomic import is_file_key, remove_file, sync_folder, write_file
 from ibdra_domain.errors import StateFailed
 from ibdra_domain.ports.state import Loaded, RecordT
 
 VERSION = 1
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\Z")
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -46,17 +44,23 @@ class StateFolder(Generic[RecordT]):
         """Fulfil the port; leftovers of interrupted writes are removed."""
         records: dict[str, RecordT] = {}
         warnings: list[str] = []
+        aside: set[str] = set()
         with self._failing("read", self._folder):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_folder()
             for path in sorted(self._folder.iterdir()):
                 if path.name.startswith(".") and path.name.endswith(".tmp"):
                     path.unlink(missing_ok=True)
+                elif path.suffix == ".corrupt":
+                    aside.add(path.stem)
                 elif path.suffix == ".json":
                     try:
-                        records[path.stem] = self._decoded(path.read_bytes())
-                    except (ValueError, msgspec.MsgspecError) as error:
+                        records[path.stem] = self._read(path)
+                    except FileNotFoundError:
+                        continue  # removed since it was listed
+                    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
                         warnings.append(self._set_aside(path, str(error)))
-        return Loaded(records, tuple(warnings))
+                        aside.add(path.stem)
+        return Loaded(records, tuple(warnings), frozenset(aside - records.keys()))
 
     def save(self, key: str, record: RecordT) -> None:
         """Fulfil the port."""
@@ -66,6 +70,7 @@ class StateFolder(Generic[RecordT]):
             version=VERSION, checksum=hashlib.sha256(body).hexdigest(), record=msgspec.Raw(body)
         )
         with self._failing("written", path):
+            self._make_folder()
             write_file(path, self._encoder.encode(envelope) + b"\n", mode=0o600)
 
     def remove(self, key: str) -> None:
@@ -73,6 +78,17 @@ class StateFolder(Generic[RecordT]):
         path = self._path(key)
         with self._failing("removed", path):
             remove_file(path)
+
+    def _make_folder(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _read(self, path: Path) -> RecordT:
+        if not is_file_key(path.stem):
+            raise ValueError("its name is no key")
+        try:
+            return self._decoded(path.read_bytes())
+        except IsADirectoryError as error:
+            raise ValueError("it is a folder") from error
 
     def _decoded(self, raw: bytes) -> RecordT:
         envelope = msgspec.json.decode(raw, type=_Envelope)
@@ -90,7 +106,7 @@ class StateFolder(Generic[RecordT]):
         return f"{path} is not a record of this driver ({why}): it was set aside as {aside.name}"
 
     def _path(self, key: str) -> Path:
-        if not _KEY.match(key):
+        if not is_file_key(key):
             raise StateFailed(f"{key!r} cannot be part of a file name", remedy="give a claim's UID")
         return self._folder / f"{key}.json"
 

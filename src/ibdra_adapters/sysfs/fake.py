@@ -40,12 +40,15 @@ class FakeSysfs:
     def pkey_table(self, rdma_device: str, port: int) -> tuple[Pkey, ...]:
         """Fulfil the port."""
         try:
-            return self.pkeys[rdma_device, port]
+            table = list(self.pkeys[rdma_device, port])
         except KeyError as error:
             raise HardwareUnreadable(
                 f"the partition table of {rdma_device} port {port} cannot be read",
                 remedy="give the fake one",
             ) from error
+        while table and not table[-1]:
+            table.pop()
+        return tuple(table)
 
     def char_devices(self) -> tuple[CharDevice, ...]:
         """Fulfil the port."""

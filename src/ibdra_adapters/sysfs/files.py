@@ -74,7 +74,7 @@ class Tree:
     def link(self, path: str, *, optional: bool = True) -> str | None:
         """Give a symbolic link's target as it stands there."""
         try:
-            return os.readlink(self._prefix + path)  # noqa: PTH115 -- as below
+            target = os.readlink(self._prefix + path)  # noqa: PTH115 -- as below
         except OSError as error:
             # EINVAL: a plain file or folder where the kernel has a link
             if not optional or error.errno not in (errno.ENOENT, errno.ENOTDIR):
@@ -82,15 +82,31 @@ class Tree:
                     path, "it is not a link" if error.errno == errno.EINVAL else _reason(error)
                 )
             return None
+        if target.isprintable():
+            return target
+        self._warn(path, f"it leads to {target!a}, which cannot be printed")
+        return None
 
     def names(self, path: str, *, optional: bool = True) -> list[str]:
         """List a folder, sorted; empty if there is none."""
+        return self.listing(path, optional=optional) or []
+
+    def listing(self, path: str, *, optional: bool = True) -> list[str] | None:
+        """List a folder, sorted; None if it cannot be listed.
+
+        A name that is no printable text is left out: it would end in an attribute or a
+        warning, and no JSON encoder and no terminal takes it.
+        """
         try:
-            return sorted(os.listdir(self._prefix + path))  # noqa: PTH208 -- a Path a file costs more than the file
+            found = sorted(os.listdir(self._prefix + path))  # noqa: PTH208 -- a Path a file costs more than the file
         except OSError as error:
             if not optional or error.errno != errno.ENOENT:
                 self._warn(path, _reason(error))
-            return []
+            return None
+        for name in found:
+            if not name.isprintable():
+                self._warn(path, f"{name!a} in it cannot be printed")
+        return [name for name in found if name.isprintable()]
 
     def resolved(self, path: str) -> str:
         """Follow all links of a path, inside the tree or not; gives an absolute path."""

@@ -13,15 +13,16 @@ from collections import Counter
 
 from msgspec.structs import replace
 
-from ibdra_adapters.sysfs.files import Tree, decimal, hexadecimal
+from ibdra_adapters.sysfs.files import Tree, hexadecimal
 from ibdra_adapters.sysfs.pci import address_of
 from ibdra_domain.hardware import CharDevice, CharDeviceKind, Hca, HcaPort
 from ibdra_domain.identifiers import PciAddress, Pkey, parse_gid, parse_guid, parse_pkey
 from ibdra_domain.link import parse_physical_state, parse_port_state, parse_rate
 
 CLASS = "class/infiniband"
-_NUMBER = re.compile(r"[1-9]\d{0,2}\Z")
-_NUMBERED_NODE = re.compile(r"(uverbs|umad|issm)(\d{1,7})\Z")
+_NUMBER = re.compile(r"[1-9]\d{0,2}\Z", re.ASCII)
+_PKEY_INDEX = re.compile(r"(?:0|[1-9]\d{0,4})\Z", re.ASCII)
+_NUMBERED_NODE = re.compile(r"(uverbs|umad|issm)(\d{1,7})\Z", re.ASCII)
 _DEV = re.compile(r"(\d{1,4}):(\d{1,8})\Z")
 
 
@@ -70,13 +71,17 @@ def function_below(tree: Tree, path: str) -> PciAddress | None:
     return address_of(below.rsplit("/", 1)[-1]) if below else None
 
 
-def read_pkeys(tree: Tree, name: str, port: int) -> tuple[Pkey, ...]:
+def read_pkeys(tree: Tree, name: str, port: int) -> tuple[Pkey, ...] | None:
     """Read a port's partition table in index order, trailing empty entries cut.
 
-    An entry that cannot be read counts as empty.
+    An entry that cannot be read counts as empty; None if there is no table.  An index has
+    16 bits: another number is no entry, and must not size the table.
     """
     base = f"{CLASS}/{name}/ports/{port}/pkeys"
-    indexes = [int(i) for i in tree.names(base, optional=False) if i.isdecimal()]
+    names = tree.listing(base, optional=False)
+    if names is None:
+        return None
+    indexes = [int(i) for i in names if _PKEY_INDEX.match(i) and int(i) <= 0xFFFF]
     table = [Pkey(0)] * (max(indexes, default=-1) + 1)
     for index in indexes:
         table[index] = tree.parsed(f"{base}/{index}", parse_pkey) or Pkey(0)
@@ -95,9 +100,13 @@ def read_char_devices(tree: Tree) -> list[CharDevice]:
             if match is None or numbers is None:
                 continue
             kind = CharDeviceKind(match[1])
-            port = None
+            port = 0
             if kind is not CharDeviceKind.UVERBS:
-                port = tree.parsed(f"{folder}/{name}/port", decimal)
+                # without its port it would pass for a node of all the device's ports
+                known = tree.parsed(f"{folder}/{name}/port", _port_number)
+                if known is None:
+                    continue
+                port = known
             found.append(
                 CharDevice(
                     kind=kind,
@@ -105,7 +114,7 @@ def read_char_devices(tree: Tree) -> list[CharDevice]:
                     major=numbers[0],
                     minor=numbers[1],
                     rdma_device=tree.text(f"{folder}/{name}/ibdev"),
-                    port=port or 0,
+                    port=port,
                     pci=function_below(tree, f"{folder}/{name}"),
                 )
             )
@@ -119,7 +128,7 @@ def read_char_devices(tree: Tree) -> list[CharDevice]:
 def _port_numbers(tree: Tree, base: str) -> list[str]:
     numbers = []
     for name in tree.names(f"{base}ports", optional=False):
-        if _NUMBER.match(name) and int(name) <= 255:
+        if _port_number(name) is not None:
             numbers.append(name)
         else:
             tree.note(f"{base}ports/{name}", "it is not a port number")
@@ -137,6 +146,10 @@ def _read_port(tree: Tree, base: str, number: int) -> HcaPort:
         sm_lid=tree.parsed(base + "sm_lid", _lid),
         gid0=tree.parsed(base + "gids/0", parse_gid),
     )
+
+
+def _port_number(text: str) -> int | None:
+    return int(text) if _NUMBER.match(text) and int(text) <= 255 else None
 
 
 def _lid(text: str) -> int | None:

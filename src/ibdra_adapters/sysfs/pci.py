@@ -46,7 +46,8 @@ def read_function(tree: Tree, address: PciAddress) -> PciFunction:
         if total:
             num = tree.parsed(base + "sriov_numvfs", _count)
             vfs = _virtual_functions(tree, base, num or 0)
-    numa_node = tree.parsed(base + "numa_node", decimal)
+    # a kernel built without NUMA has no such file anywhere
+    numa_node = tree.parsed(base + "numa_node", decimal, optional=True)
     driver = tree.link(base + "driver")
     return PciFunction(
         address=address,

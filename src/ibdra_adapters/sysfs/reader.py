@@ -20,6 +20,8 @@ from ibdra_domain.identifiers import PciAddress, Pkey
 
 _ISOLATION = {"Y": RdmaIsolation.SHARED, "N": RdmaIsolation.EXCLUSIVE}
 _TRAFFIC_CLASS = re.compile(rb"Global tclass=(\d{1,3})\b")
+_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in a hand-made tree must not block
+_PAGE = 4096  # what the kernel ever prints into one attribute
 UNSET_TRAFFIC_CLASS = -1
 
 
@@ -47,14 +49,14 @@ class SysfsTree:
 
     def pkey_table(self, rdma_device: str, port: int) -> tuple[Pkey, ...]:
         """Fulfil the port."""
-        folder = f"{infiniband.CLASS}/{rdma_device}/ports/{port}/pkeys"
-        if not Path(self._root, folder).is_dir():
+        table = infiniband.read_pkeys(Tree(self._root), rdma_device, port)
+        if table is None:
             raise HardwareUnreadable(
                 f"the partition table of {rdma_device} port {port} cannot be read from "
-                f"{self._root}/{folder}",
+                f"{self._root}/{infiniband.CLASS}/{rdma_device}/ports/{port}/pkeys",
                 remedy="the device is gone or in another namespace; the kubelet will ask again",
             )
-        return infiniband.read_pkeys(Tree(self._root), rdma_device, port)
+        return table
 
     def char_devices(self) -> tuple[CharDevice, ...]:
         """Fulfil the port."""
@@ -63,7 +65,11 @@ class SysfsTree:
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Fulfil the port; -1 where the file is there and nothing is set."""
         try:
-            raw = self._traffic_class_file(rdma_device, port).read_bytes()
+            handle = os.open(self._traffic_class_file(rdma_device, port), os.O_RDONLY | _FLAGS)
+            try:
+                raw = os.read(handle, _PAGE)
+            finally:
+                os.close(handle)
         except OSError:
             return None
         match = _TRAFFIC_CLASS.search(raw)
@@ -73,7 +79,7 @@ class SysfsTree:
         """Fulfil the port."""
         path = self._traffic_class_file(rdma_device, port)
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            handle = os.open(path, os.O_WRONLY | _FLAGS)
             try:
                 os.write(handle, f"{value}\n".encode())
             finally:

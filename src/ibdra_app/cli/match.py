@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ibdra_app.cli.options import hardware_options, settings_from
-from ibdra_app.sources import discovering
+from ibdra_app.sources import discovering, make_selectors
 from ibdra_domain.errors import InvalidManifest, InvalidSelector
 from ibdra_domain.kube_objects import Device
 from ibdra_domain.manifest_rules import RequestedDevices, Selection, requests_of, selections_of
@@ -33,20 +33,19 @@ def command(file: Path, classes: Path | None, **source: Any) -> None:
 
     Exits 1 if a request finds fewer devices than it asks for, or an expression fails.
     """
-    from ibdra_adapters.cel.evaluator import CelSelectors
     from ibdra_adapters.manifests.documents import read_manifests
     from ibdra_app.examples import examples_folder
 
     manifests, problems = read_manifests(file)
-    if problems:
-        first = problems[0]
+    class_file = classes or examples_folder() / "device-classes.yaml"
+    class_manifests, class_problems = read_manifests(class_file)
+    for first in (*problems, *class_problems):
         raise InvalidManifest(
             f"{first.source}:{first.line}: {first.problem}", remedy="correct the file"
         )
-    class_file = classes or examples_folder() / "device-classes.yaml"
     known = {
-        manifest.body["metadata"]["name"]: tuple(selections_of(manifest.body))
-        for manifest in (*read_manifests(class_file)[0], *manifests)
+        _name_of(manifest.body): tuple(selections_of(manifest.body))
+        for manifest in (*class_manifests, *manifests)
         if manifest.body.get("kind") == "DeviceClass"
     }
     with discovering(settings_from(**source)) as discovery:
@@ -57,9 +56,17 @@ def command(file: Path, classes: Path | None, **source: Any) -> None:
             f"{file} holds no ResourceClaim or ResourceClaimTemplate with requests",
             remedy="give a file that does",
         )
-    selectors = CelSelectors()
-    verdicts = [_show(request, known, devices, selectors) for request in requests]
-    sys.exit(0 if all(verdicts) else 1)
+    selectors = make_selectors()
+    found: dict[str, bool] = {}
+    for request in requests:  # of a request's alternatives one is enough
+        whole = request.name.split("/", 1)[0]
+        found[whole] = _show(request, known, devices, selectors) or found.get(whole, False)
+    sys.exit(0 if all(found.values()) else 1)
+
+
+def _name_of(body: dict[str, Any]) -> str:
+    metadata = body.get("metadata")
+    return str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
 
 
 def _show(
@@ -89,7 +96,12 @@ def _show(
     if failed:
         click.echo(
             f"on {failed[0].device} the evaluation fails, and Kubernetes then fails the whole "
-            "claim on this node: guard optional attributes with has() or orValue()"
+            "claim on this node"
+            + (
+                ": guard optional attributes with has() or orValue()"
+                if "not found" in (failed[0].error or "")
+                else ""
+            )
         )
     accepted = [j for j in judgements if j.accepted]
     wanted = max(1, request.count)

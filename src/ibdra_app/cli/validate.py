@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ibdra_app.sources import make_selectors
 from ibdra_domain.errors import InvalidSelector
 from ibdra_domain.manifest_rules import (
     Finding,
@@ -16,6 +17,7 @@ from ibdra_domain.manifest_rules import (
     is_ours,
     selections_of,
 )
+from ibdra_domain.ports.selectors import Selectors
 
 
 @click.command("validate")
@@ -27,10 +29,9 @@ def command(files: tuple[Path, ...]) -> None:
 
     Prints FILE:LINE: field: problem: remedy for everything that is wrong, and exits 1.
     """
-    from ibdra_adapters.cel.evaluator import CelSelectors
     from ibdra_adapters.manifests.documents import read_manifests
 
-    selectors = CelSelectors()
+    selectors = make_selectors()
     bad = False
     for file in files:
         manifests, problems = read_manifests(file)
@@ -53,10 +54,7 @@ def command(files: tuple[Path, ...]) -> None:
     sys.exit(1 if bad else 0)
 
 
-def _not_compiling(body: dict[str, object], selectors: object) -> list[Finding]:
-    from ibdra_adapters.cel.evaluator import CelSelectors
-
-    assert isinstance(selectors, CelSelectors)  # noqa: S101 -- only its import is late
+def _not_compiling(body: dict[str, object], selectors: Selectors) -> list[Finding]:
     findings = []
     for selection in selections_of(body):
         try:

@@ -11,10 +11,14 @@ RecordT = TypeVar("RecordT")
 
 
 class Loaded(msgspec.Struct, Generic[RecordT], frozen=True):
-    """All records by key, and a line about each file that was set aside as corrupt."""
+    """All records by key; the keys that were set aside as corrupt, now or before, and why.
+
+    ``warnings`` has a line about each that was set aside now.
+    """
 
     records: Mapping[str, RecordT]
     warnings: tuple[str, ...] = ()
+    set_aside: frozenset[str] = frozenset()
 
 
 class StateStore(Protocol[RecordT]):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ibdra_adapters.simulation.profile import PROFILE_FOLDER
 from ibdra_domain.errors import AttachRefused, KernelRefused
 from ibdra_domain.hardware import CharDeviceKind
 from unit.app.app_node import OTHER_VF, PF, PORT_1, VF, Node, ib_config, running_node
@@ -68,9 +69,21 @@ def test_a_second_container_of_the_pod_changes_nothing(node: Node) -> None:
 def test_a_pod_on_the_hosts_network_leaves_the_device_at_home(node: Node) -> None:
     """A process in the host's namespace gets no move, and unprepare has nothing to undo."""
     before = node.snapshot()
-    claim = node.prepared(VF, config=FULL)
+    claim = node.prepared(VF)
 
     node.attach(claim, node.kernel.start_process(node.kernel.init_netns))
+
+    assert before == node.snapshot()
+    assert [None] == node.unprepare(claim)
+
+
+def test_a_pod_on_the_hosts_network_cannot_have_an_ib_config(node: Node) -> None:
+    """Nothing is changed on the host, so a partition or MTU asked for would silently be missing."""
+    before = node.snapshot()
+    claim = node.prepared(VF, config=FULL)
+
+    with pytest.raises(AttachRefused, match="take hostNetwork from the pod"):
+        node.attach(claim, node.kernel.start_process(node.kernel.init_netns))
 
     assert before == node.snapshot()
 
@@ -224,3 +237,21 @@ def test_a_refusal_at_any_step_is_taken_back(tmp_path: Path, profile: str) -> No
             if countdown[0] > 0:
                 break
     assert failed_at >= 7
+
+
+def test_interfaces_that_come_back_under_each_others_names_are_told_apart(tmp_path: Path) -> None:
+    """On older kernels a re-created interface takes the first free name: the sibling's, here."""
+    shipped = (PROFILE_FOLDER / "azure-nd-h100-v5.toml").read_text()
+    profile = tmp_path / "exclusive.toml"
+    profile.write_text(shipped.replace('isolation = "shared"', 'isolation = "exclusive"'))
+    with running_node(tmp_path, profile=str(profile)) as node:
+        before = node.snapshot()
+        names = [d.name for d in node.container.discovery().take().devices[:3]]
+        claim, pid = node.prepared(*names, config=FULL), node.kernel.start_process()
+
+        node.attach(claim, pid)
+
+        expected = {f"ib{i}{child}": (2044, True) for i in range(3) for child in ("", ".8001")}
+        assert expected == node.interfaces(pid)
+        assert [None] == node.unprepare(claim)
+        assert before == node.snapshot()

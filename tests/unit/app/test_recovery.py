@@ -86,18 +86,51 @@ def test_after_a_reboot_nothing_is_attached_and_specs_are_written_again(node: No
 
 
 def test_a_corrupt_record_is_set_aside_and_the_others_live(node: Node) -> None:
-    """One bad state file costs its own claim's memory only, and its spec goes with it."""
+    """One bad state file costs its own claim's memory only; its spec stays for a running pod."""
     bad, good = node.prepared(VF), node.prepared(OTHER_VF)
     (node.folder / "state" / f"{bad.uid}.json").write_bytes(b"\x00 not a record")
 
-    fresh = node.restarted()
-    notes = fresh.container.recovery().run()
-
-    assert 2 == len(notes)
-    assert f"{bad.uid}.corrupt" in notes[0]
-    assert isinstance(fresh.prepare(good)[0], tuple)
-    assert [
+    for fresh in (node.restarted(), node.restarted()):
+        fresh.container.recovery().run()
+        assert isinstance(fresh.prepare(good)[0], tuple)
+    expected = {
+        f"cdi/ib.sigs.k8s.io_{bad.uid}.json",
         f"cdi/ib.sigs.k8s.io_{good.uid}.json",
         f"state/{bad.uid}.corrupt",
         f"state/{good.uid}.json",
-    ] == sorted(fresh.files(), key=lambda name: (name.split("/")[0], "corrupt" not in name))
+    }
+    assert expected == set(fresh.files())
+
+
+def test_a_spec_without_a_claim_is_removed(node: Node) -> None:
+    """A spec that no record knows goes at the next start."""
+    claim = node.prepared(VF)
+    (node.folder / "state" / f"{claim.uid}.json").unlink()
+
+    fresh = node.restarted()
+    (note,) = fresh.container.recovery().run()
+
+    assert "belonged to no claim: it was removed" in note
+    assert [] == fresh.files()
+
+
+def test_after_a_reboot_specs_have_the_numbers_of_this_boot(node: Node) -> None:
+    """Also a claim of admin access, which no hook would correct, gets the right device nodes."""
+    claim = node.prepared(OTHER_VF, admin=True)
+    record = record_of(node, claim.uid)
+    node.container.ledger().put(msgspec.structs.replace(record, boot_id="the-boot-before"))
+    old = node.spec(claim)
+    for name in ("mlx5_1", "mlx5_0v0"):
+        node.kernel.remove_device(name)
+    netns = node.kernel.init_netns
+    node.kernel.move_device("mlx5_0v1", source=netns, target=netns)
+
+    fresh = node.restarted()
+    fresh.container.recovery().run()
+
+    paths = [n["path"] for n in fresh.spec(claim)["devices"][0]["containerEdits"]["deviceNodes"]]
+    now = [
+        f"/dev/infiniband/{n.name}" for n in node.kernel.nodes_of(node.kernel.devices["mlx5_0v1"])
+    ]
+    assert old != fresh.spec(claim)
+    assert sorted(now) == sorted(paths)

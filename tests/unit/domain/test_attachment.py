@@ -270,3 +270,27 @@ def test_the_host_may_use_other_ports() -> None:
     """Their partitions are not in the way."""
     links = (a_link(), STRANGE, a_child(parent=STRANGE.index, port_guid=STRANGER))
     assert an_origin() == origin_of(a_device(), a_view(host=links))
+
+
+def test_an_interface_whose_name_is_taken_there_goes_under_another() -> None:
+    """Older kernels re-create it under the first free name, which its sibling may have brought."""
+    view = moved(STRANGE, host=(a_link(up=True),))
+    assert (
+        ConfigureLink(index=4, place=HOST, up=False),
+        RenameLink(index=4, name="ibdra4", place=HOST),
+        MoveLink(index=4, to=CONTAINER),
+    ) == attach_steps(a_port(), view)
+
+
+def test_a_sibling_that_has_our_name_in_the_container_gives_it_back() -> None:
+    """Of several devices on their way, each gets its own name at its own turn."""
+    view = moved(STRANGE, a_link(name="ib1", up=False))
+    assert (
+        RenameLink(index=7, name="ibdra7", place=CONTAINER),
+        RenameLink(index=4, name="ib0", place=CONTAINER),
+        UP,
+    ) == tuple(
+        step
+        for step in attach_steps(a_port(), view, displaced={STRANGER})
+        if step != ConfigureLink(index=7, place=CONTAINER, up=False)
+    )

@@ -36,6 +36,7 @@ from unit.domain.domain_facts import (
 HOST, CONTAINER = Place.HOST, Place.CONTAINER
 NO_NETDEV = a_device(netdev=None, netdev_guid=None)
 TENANT = a_port(config=IbConfig(pkey=TENANT_PKEY), pkey_index=1)
+WITH_CLASS = a_port(config=IbConfig(traffic_class=106))
 MOVE = MoveRdmaDevice(name="mlx5_0", to=HOST)
 NAME = RenameLink(index=4, name="ib0", place=HOST)
 UP = ConfigureLink(index=4, place=HOST, up=True)
@@ -123,12 +124,18 @@ def test_the_traffic_class_is_put_back(
     """At home, where sysfs shows it; -1 unsets it."""
     expected = () if written is None else (SetTrafficClass(name="mlx5_0", port=1, value=written),)
     origin = an_origin(traffic_class=was)
-    assert expected == detach_steps(a_port(), origin, a_view(traffic_class=now))
+    assert expected == detach_steps(WITH_CLASS, origin, a_view(traffic_class=now))
 
 
 def test_the_traffic_class_waits_until_the_device_is_home() -> None:
     """The host's sysfs does not show it before."""
-    assert (MOVE,) == detach_steps(a_port(), an_origin(traffic_class=0), away(traffic_class=106))
+    assert (MOVE,) == detach_steps(WITH_CLASS, an_origin(traffic_class=0), away(traffic_class=106))
+
+
+def test_a_traffic_class_that_the_claim_did_not_ask_for_is_left_alone() -> None:
+    """Whoever changed it meanwhile had his reasons."""
+    origin = an_origin(traffic_class=0)
+    assert () == detach_steps(a_port(), origin, a_view(traffic_class=106))
 
 
 def test_the_traffic_class_of_a_device_that_is_gone_is_not_written() -> None:
@@ -155,7 +162,7 @@ def test_shared_mode_sends_the_interface_home(container: Any, expected: tuple[St
 def test_shared_mode_restores_the_traffic_class_while_the_interface_is_away() -> None:
     """The device itself never left."""
     view = shared(host=(), container=(a_link(),), traffic_class=106)
-    steps = detach_steps(a_port(), an_origin(traffic_class=0), view)
+    steps = detach_steps(WITH_CLASS, an_origin(traffic_class=0), view)
     assert (
         SetTrafficClass(name="mlx5_0", port=1, value=0),
         MoveLink(index=4, to=HOST),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ibdra_domain.hardware import Hca, PciFunction, RdmaIsolation, SysfsReading, VerbsReading
 from ibdra_domain.identifiers import ZERO_GUID, Guid, PciAddress
@@ -253,3 +254,11 @@ def test_a_device_is_found_by_name() -> None:
     found = inventory_of(an_hca())
     assert found.devices[0] is found.device("pci-0000-3b-00-0-port1")
     assert found.device("pci-0000-3b-00-0-port2") is None
+
+
+def test_an_interface_that_is_away_keeps_its_name_in_the_inventory() -> None:
+    """In shared mode only the interface goes into the pod; its attribute does not flap."""
+    (seen,) = inventory_of(an_hca()).devices
+    old = replace(seen, netdev="ib0", netdev_guid=seen.node_guid)
+    (found,) = inventory_of(an_hca(), netdevs=(), remembered=[old]).devices
+    assert ("ib0", old.netdev_guid) == (found.netdev, found.netdev_guid)

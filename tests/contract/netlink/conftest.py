@@ -1,0 +1,43 @@
+"""Fixtures: a machine of each kind, a pod on it, and nothing left open behind a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from contract.netlink.netlink_machines import EXCLUSIVE, MACHINES, Machine, Scene
+
+
+def a_scene(kind: str) -> Iterator[Scene]:
+    """Set a scene, and see that no port kept a namespace open."""
+    scene = Scene(MACHINES[kind]())
+    yield scene
+    scene.close()
+    assert 0 == scene.machine.open_handles()
+
+
+@pytest.fixture(params=list(MACHINES))
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """Give a machine without any other namespace."""
+    made = MACHINES[request.param]()
+    yield made
+    assert 0 == made.open_handles()
+
+
+@pytest.fixture(params=list(MACHINES))
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """Set a scene on a machine of any kind."""
+    yield from a_scene(request.param)
+
+
+@pytest.fixture(params=EXCLUSIVE)
+def exclusive(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """Set a scene in exclusive mode, on a kernel of either age."""
+    yield from a_scene(request.param)
+
+
+@pytest.fixture
+def shared() -> Iterator[Scene]:
+    """Set a scene in shared mode."""
+    yield from a_scene("shared")

@@ -1,0 +1,117 @@
+"""The pages and what is in them: console blocks, quoted messages, links.
+
+Why: a page is only as true as its last check; here it is cut into what can be checked.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
+_EXITS = re.compile(r"\s+# exits (\d+)$")
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """A command on a page, the exit code it should have, and the output that is shown."""
+
+    page: Path
+    line: int
+    command: str
+    exits: int = 0
+    output: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(page: Path, language: str) -> Iterator[tuple[int, list[str]]]:
+    """Give the fenced blocks of a language: the line they start at, and their lines."""
+    text = page.read_text(encoding="utf-8")
+    for match in _FENCE.finditer(text):
+        if match[1] == language:
+            yield text.count("\n", 0, match.start(2)) + 1, match[2].splitlines()
+
+
+def shown_commands() -> tuple[Shown, ...]:
+    """Give every command of every console block, with its output up to the next command."""
+    found: list[Shown] = []
+    for page in PAGES:
+        for start, lines in blocks(page, "console"):
+            for number, line in enumerate(lines):
+                if line.startswith("$ "):
+                    exits = _EXITS.search(line)
+                    found.append(
+                        Shown(
+                            page=page,
+                            line=start + number,
+                            command=_EXITS.sub("", line)[2:],
+                            exits=int(exits[1]) if exits else 0,
+                        )
+                    )
+                elif found:
+                    output = (*found[-1].output, line.rstrip())
+                    found[-1] = msgspec.structs.replace(found[-1], output=output)
+    return tuple(found)
+
+
+def same_but_for_dots(shown: tuple[str, ...], real: list[str]) -> bool:
+    """Compare line by line; a line of only ``...`` stands for any number of lines."""
+    any_lines = r"(?:[^\n]*\n)*"
+    parts = [any_lines if line.strip() == "..." else re.escape(line) + "\n" for line in shown]
+    return re.fullmatch("".join(parts), "".join(f"{line}\n" for line in real)) is not None
+
+
+def links(page: Path) -> Iterator[tuple[Path, str]]:
+    """Give the links to other files and headings of the repository."""
+    prose = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    for match in _LINK.finditer(prose):
+        path, _, anchor = match[1].partition("#")
+        if "://" not in match[1]:
+            yield ((page.parent / path).resolve() if path else page), anchor
+
+
+def anchors(page: Path) -> frozenset[str]:
+    """Give the names under which a page's headings can be linked to."""
+    prose = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = (match[1].strip().lower() for match in _HEADING.finditer(prose))
+    return frozenset(re.sub(r"[^\w\- ]", "", h).replace(" ", "-") for h in headings)
+
+
+@cache
+def message_patterns() -> tuple[re.Pattern[str], ...]:
+    """Make a pattern of every text in the source: whatever is filled in may be anything."""
+    found = set()
+    for path in sorted((ROOT / "src").glob("ibdra_*/**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            values = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts = [
+                v.value if isinstance(v, ast.Constant) and isinstance(v.value, str) else None
+                for v in values
+            ]
+            if sum(len(text) for text in texts if text) >= 15:
+                found.add("".join(".*?" if text is None else re.escape(text) for text in texts))
+    return tuple(re.compile(pattern) for pattern in sorted(found))
+
+
+def is_a_message(line: str) -> bool:
+    """Tell whether a line is ``problem: remedy``, each as the source writes it.
+
+    What an ``if`` puts behind a problem or a remedy may follow it.
+    """
+    cuts = [match.start() for match in re.finditer(": ", line)]
+    patterns = message_patterns()
+    return any(
+        any(p.fullmatch(line[:cut]) for p in patterns)
+        and any(p.match(line[cut + 2 :]) for p in patterns)
+        for cut in cuts
+    ) or any(p.fullmatch(line) for p in patterns)
