@@ -35,6 +35,7 @@ def stub_module(kernel: Kernel, *, cache: Path) -> Path:
         # The headers name the compiler the kernel was built with; here it may have another name.
         *(() if shutil.which("gcc-12") else ("CC=cc",)),
         f"-j{os.cpu_count() or 1}",
+        "CONFIG_DEBUG_INFO_BTF_MODULES=",  # type information for BPF wants one more tool
         "W=1",
         "modules",
     ]

@@ -19,6 +19,7 @@ Wanted = Literal["6.1", "newer"]
 
 QEMU = "qemu-system-x86_64"
 _COMPLETE = "complete.json"
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _FETCH_SECONDS = 600
 
 
@@ -129,15 +130,14 @@ def _backports(state: Path) -> tuple[str, ...]:
     """Point apt at the archive's backports, with lists of its own beside the machine's."""
     for folder in ("lists/partial", "cache/archives/partial"):
         (state / folder).mkdir(parents=True)
-    targets = _run(
-        "apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(SIGNED_BY)", "Component: main"
-    )
+    only = ("Origin: Debian", "Component: main", "Created-By: Packages")
+    targets = _run("apt-get", "indextargets", "--format", "$(SITE) $(CODENAME)", *only)
+    signed = f"[signed-by={_KEYRING}] " if Path(_KEYRING).exists() else ""
     for line in targets.splitlines():
-        site, release, signer, *_ = [*line.split(), ""]
-        if site.rstrip("/").endswith("/debian") and "-" not in release:
-            signed = f"[signed-by={signer}] " if signer else ""
+        site, codename = line.split()
+        if "-" not in codename:  # not its updates, nor its security archive
             sources = state / "sources.list"
-            sources.write_text(f"deb {signed}{site} {release}-backports main\n")
+            sources.write_text(f"deb {signed}{site} {codename}-backports main\n")
             return (
                 f"-oDir::Etc::sourcelist={sources}",
                 "-oDir::Etc::sourceparts=/dev/null",
