@@ -76,8 +76,9 @@ class Machine:
             *("-append", kernel_arguments),
             *_share("root", Path("/"), "readonly=on,multidevs=remap"),
             *_share("share", self.share, "multidevs=remap"),
-            *_hca(0),
+            # The firmware lists the host bridges last first; the kernel follows it.
             *_hca(1),
+            *_hca(0),
         ]
 
     def tail(self) -> str:
