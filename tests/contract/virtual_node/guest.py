@@ -38,8 +38,10 @@ def main() -> None:
     try:
         for source, target, kind, options in _MOUNTS:
             Path(target).mkdir(parents=True, exist_ok=True)
-            _check(_libc.mount(*(t.encode() for t in (source, target, kind)), 0, options.encode()),
-                   f"mount {target}")
+            _check(
+                _libc.mount(*(t.encode() for t in (source, target, kind)), 0, options.encode()),
+                f"mount {target}",
+            )
         status = _run(json.loads((_MNT / "job.json").read_text()))
     except BaseException:  # noqa: BLE001 - the only way out is the console
         traceback.print_exc()
@@ -82,9 +84,7 @@ def _load(path: Path, parameters: str) -> None:
     data = path.read_bytes()
     if path.suffix == ".xz":
         data = lzma.decompress(data)
-    result = _libc.syscall(
-        _SYS_INIT_MODULE, data, ctypes.c_ulong(len(data)), parameters.encode()
-    )
+    result = _libc.syscall(_SYS_INIT_MODULE, data, ctypes.c_ulong(len(data)), parameters.encode())
     _check(result, f"load {path.name}")
 
 

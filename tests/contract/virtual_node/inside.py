@@ -72,6 +72,15 @@ def parent_netdev(function: Path) -> str:
     return netdev
 
 
+def carrier(netdev: str) -> bool:
+    """Say whether a netdev that is up has its carrier.
+
+    Not by operstate, which the kernel brings up to date some time later: it may still be
+    what it was before the netdev was last set down.
+    """
+    return read(Path("/sys/class/net", netdev, "carrier")) == "1"
+
+
 def node_of(function: Path, kind: str) -> Path:
     """Give the device node of a function that belongs to infiniband_verbs or infiniband_mad."""
     folder = "infiniband_verbs" if kind == "uverbs" else "infiniband_mad"
@@ -82,13 +91,15 @@ def node_of(function: Path, kind: str) -> Path:
 def links(namespace: str | None = None) -> dict[str, int]:
     """Give the names and indices of a namespace's netdevs."""
     output = run("ip -o link", namespace=namespace)
-    return {name: int(index) for index, name in re.findall(r"^(\d+): ([^:@]+)", output, re.M)}
+    return {
+        name: int(index) for index, name in re.findall(r"^(\d+): ([^:@]+)", output, re.MULTILINE)
+    }
 
 
 def rdma_devices(namespace: str | None = None) -> set[str]:
     """Give the RDMA devices that netlink shows in a namespace."""
     output = run("rdma dev", namespace=namespace)
-    return set(re.findall(r"^\d+: (\S+):", output, re.M))
+    return set(re.findall(r"^\d+: (\S+):", output, re.MULTILINE))
 
 
 def eventually(look: Callable[[], _Seen]) -> _Seen:

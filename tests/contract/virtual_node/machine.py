@@ -109,10 +109,15 @@ def _hca(node: int) -> tuple[str, ...]:
     queues = "max_ioqpairs=26,msix_qsize=26"
     virtual = "sriov_max_vfs=8,sriov_vq_flexible=16,sriov_vi_flexible=16"
     return (
-        *("-device", f"pxb-pcie,id=bridge{node},bus=pcie.0,bus_nr={64 * (node + 1)}"
-          f",numa_node={node}"),
+        *(
+            "-device",
+            f"pxb-pcie,id=bridge{node},bus=pcie.0,bus_nr={64 * (node + 1)},numa_node={node}",
+        ),
         *("-device", f"pcie-root-port,id=port{node},bus=bridge{node},chassis={node + 1},slot=1"),
         *("-device", f"nvme-subsys,id=subsystem{node}"),
-        *("-device", f"nvme,id=hca{node},serial=hca{node},subsys=subsystem{node}"
-          f",bus=port{node},{queues},{virtual}"),
+        *(
+            "-device",
+            f"nvme,id=hca{node},serial=hca{node},subsys=subsystem{node}"
+            f",bus=port{node},{queues},{virtual}",
+        ),
     )

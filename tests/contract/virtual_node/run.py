@@ -52,17 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         archive = initramfs.make(kernel, cache=cache)
         stub = build.stub_module(kernel, cache=cache)
     except Lacking as reason:
-        print(reason)
+        _say(reason)
         return _LACKING
     share = Path(tempfile.mkdtemp(prefix="run-", dir=cache))
     machine = Machine(kernel=kernel, initramfs=archive, share=share)
-    stack = [(str(path), "") for path in kmods.load_order(_STACK, below=kernel.modules)]
+    stack = [
+        (str(path), _NETNS_MODE[options.mode] if path.name.startswith("ib_core.") else "")
+        for path in kmods.load_order(_STACK, below=kernel.modules)
+    ]
     job = {
-        "modules": [
-            (path, _NETNS_MODE[options.mode] if Path(path).name.startswith("ib_core.") else "")
-            for path, _ in stack
-        ]
-        + [(str(stub), "")],
+        "modules": [*stack, (str(stub), "")],
         "command": [
             *(sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider"),
             *("--junitxml=/run/virtual-node/junit.xml", "-o", "junit_family=xunit2"),
@@ -77,17 +76,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     in_time = machine.run(program, deadline=options.deadline)
     code = _report(machine, in_time=in_time, seconds=time.monotonic() - started)
     if options.keep:
-        print(f"kept: {share}")
+        _say(f"kept: {share}")
     else:
         shutil.rmtree(share)
     return code
 
 
 def _parse(arguments: Sequence[str]) -> Options:
-    own, _, rest = (list(arguments), "", [])
-    if "--" in own:
-        at = own.index("--")
-        own, rest = own[:at], own[at + 1 :]
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    own, rest = arguments[:at], arguments[at + 1 :]
     parser = argparse.ArgumentParser(prog="virtual_node", description=__doc__)
     parser.add_argument("--kernel", choices=("6.1", "newer"), default="6.1")
     parser.add_argument("--mode", choices=tuple(_NETNS_MODE), default="exclusive")
@@ -107,16 +104,30 @@ def _report(machine: Machine, *, in_time: bool, seconds: float) -> int:
     share = machine.share
     output, status, junit = share / "output.log", share / "status", share / "junit.xml"
     if output.exists():
-        print(output.read_text(errors="replace"))
+        _say(output.read_text(errors="replace"))
     if not in_time or not status.exists():
         what = "died" if in_time else f"did not end within {seconds:.0f} s"
-        print(f"the guest {what}; its console ends:\n{machine.tail()}")
+        _say(f"the guest {what}; its console ends:\n{machine.tail()}")
         return _BROKEN
     code = int(status.read_text())
     if code == _BROKEN or not output.exists():
-        print(f"the guest failed before the tests; its console ends:\n{machine.tail()}")
-    print(f"virtual node: kernel {machine.kernel.release}, {_counts(junit)}, {seconds:.1f} s")
+        _say(f"the guest failed before the tests; its console ends:\n{machine.tail()}")
+    _say(
+        f"virtual node: kernel {machine.kernel.release}, {_counts(junit)}, {seconds:.1f} s{_findings(junit)}"
+    )
     return code
+
+
+def _findings(junit: Path) -> str:
+    """Give what tests found out that is not the same on every kernel."""
+    if not junit.exists():
+        return ""
+    found = ET.parse(junit).getroot().iter("property")
+    return "".join(f"; {each.get('name')}: {each.get('value')}" for each in found)
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201
 
 
 def _counts(junit: Path) -> str:

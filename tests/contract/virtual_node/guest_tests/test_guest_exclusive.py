@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,7 +59,9 @@ def test_mode_is_fixed_while_a_namespace_exists() -> None:
             inside.run("rdma system set netns shared")
 
 
-def test_move_costs_the_netdev_and_its_children(hca: Path) -> None:
+def test_move_costs_the_netdev_and_its_children(
+    hca: Path, record_property: Callable[[str, object], None]
+) -> None:
     """A move destroys the IPoIB netdev and children, and makes a new netdev, down."""
     with inside.virtual(hca, 1) as (function,):
         device, old = inside.rdma_device(function), inside.parent_netdev(function)
@@ -75,7 +79,7 @@ def test_move_costs_the_netdev_and_its_children(hca: Path) -> None:
             assert 1 == len(found[0]) + len(found[1])
             assert device not in inside.rdma_devices()
             assert {device} == inside.rdma_devices("away")
-            print(f"{os.uname().release}: {'here' if found[0] else 'away'}")
+            record_property("netdev after a move", "in init_net" if found[0] else "moved along")
         assert inside.eventually(lambda: device in inside.rdma_devices())
         assert inside.eventually(lambda: netdevs_with(guid))
 
@@ -91,8 +95,8 @@ def test_from_outside(hca: Path) -> None:
         assert not (inside.RDMA / device).exists()
         assert device == inside.read(_VERBS / node.name / "ibdev")
         for kind in ("uverbs", "umad", "issm"):
-            path = inside.node_of(function, kind)
-            assert errno.EPERM == inside.refused(lambda path=path: os.open(path, os.O_RDWR))
+            opening = functools.partial(os.open, inside.node_of(function, kind), os.O_RDWR)
+            assert errno.EPERM == inside.refused(opening)
         inside.run(f"dd if={node} of=/dev/null count=0 status=none", namespace="away")
         assert device in inside.run("ls /sys/class/infiniband", namespace="away")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -50,4 +49,3 @@ def test_a_netdev_comes_back_with_its_children(hca: Path) -> None:
             inside.run(child, namespace="other")
         assert inside.eventually(lambda: f"{netdev}.8001" in inside.links())
         assert index == inside.links()[netdev]
-        print(os.uname().release)

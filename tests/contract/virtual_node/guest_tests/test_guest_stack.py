@@ -34,10 +34,6 @@ def up(netdev: str) -> Iterator[None]:
         inside.run(f"ip link set {netdev} down")
 
 
-def operstate(netdev: str) -> str:
-    return inside.read(Path("/sys/class/net", netdev, "operstate"))
-
-
 def test_two_hcas_on_two_numa_nodes() -> None:
     """There are two physical functions, dressed as ConnectX-6, on NUMA nodes 0 and 1."""
     functions = inside.physical_functions()
@@ -76,7 +72,7 @@ def test_carrier(hca: Path) -> None:
     """A netdev that is set up gets its carrier: somebody answers for the subnet manager."""
     netdev = inside.parent_netdev(hca)
     with up(netdev):
-        assert inside.eventually(lambda: operstate(netdev) == "up")
+        assert inside.eventually(lambda: inside.carrier(netdev))
 
 
 @pytest.mark.parametrize("kind", ["uverbs", "umad", "issm"])
@@ -92,15 +88,15 @@ def test_port_state_switch(hca: Path) -> None:
     state = inside.RDMA / inside.rdma_device(hca) / "ports/1/state"
     netdev = inside.parent_netdev(hca)
     with up(netdev):
-        inside.eventually(lambda: operstate(netdev) == "up")
+        inside.eventually(lambda: inside.carrier(netdev))
         inside.write(hca / "stub_port_state", "DOWN")
         try:
             assert "1: DOWN" == inside.read(state)
-            assert inside.eventually(lambda: operstate(netdev) != "up")
+            assert inside.eventually(lambda: not inside.carrier(netdev))
         finally:
             inside.write(hca / "stub_port_state", "ACTIVE")
         assert "4: ACTIVE" == inside.read(state)
-        assert inside.eventually(lambda: operstate(netdev) == "up")
+        assert inside.eventually(lambda: inside.carrier(netdev))
     assert errno.EINVAL == inside.refused(lambda: inside.write(hca / "stub_port_state", "WARM"))
 
 
@@ -126,15 +122,14 @@ def test_pkey_children(hca: Path) -> None:
     parent = inside.parent_netdev(hca)
     with pkeys(hca, "0xffff 0x8001"), up(parent):
         for pkey in ("8001", "8002"):
-            inside.run(
-                f"ip link add link {parent} name {parent}.{pkey} type ipoib pkey 0x{pkey}"
-            )
+            inside.run(f"ip link add link {parent} name {parent}.{pkey} type ipoib pkey 0x{pkey}")
             inside.run(f"ip link set {parent}.{pkey} up")
         try:
-            assert inside.eventually(lambda: operstate(f"{parent}.8001") == "up")
-            assert "lowerlayerdown" == operstate(f"{parent}.8002")
+            assert inside.eventually(lambda: inside.carrier(f"{parent}.8001"))
+            unlisted = Path("/sys/class/net", f"{parent}.8002", "operstate")
+            assert inside.eventually(lambda: inside.read(unlisted) == "lowerlayerdown")
             # Children made through rtnetlink have no pkey file in sysfs, nor a parent file.
-            assert "pkey  0x8001" in inside.run(f"ip -d link show {parent}.8001")
+            assert "pkey 0x8001" in inside.run(f"ip -d link show {parent}.8001")
             assert not Path("/sys/class/net", f"{parent}.8001", "pkey").exists()
             with pytest.raises(RuntimeError, match="Invalid argument"):
                 inside.run(f"ip link add link {parent}.8001 name x type ipoib pkey 0x8003")
@@ -156,6 +151,17 @@ def test_parent_netdev_stays(hca: Path) -> None:
     before = inside.links()[netdev]
     inside.run(f"ip link del {netdev}")
     assert before == inside.links()[netdev]
+
+
+def test_binding_again(hca: Path) -> None:
+    """A PF that is unbound takes its RDMA device along; bound again it has a new one."""
+    before = inside.rdma_devices()
+    device = inside.rdma_device(hca)
+    inside.write(hca / "driver/unbind", hca.name)
+    assert before - {device} == inside.rdma_devices()
+    inside.write(Path("/sys/bus/pci/drivers/mlx5_core/bind"), hca.name)
+    inside.eventually(lambda: inside.parent_netdev(hca))
+    assert before == inside.rdma_devices()
 
 
 def test_traffic_class(hca: Path) -> None:
