@@ -82,7 +82,7 @@ def carrier(netdev: str) -> bool:
 
 
 def node_of(function: Path, kind: str) -> Path:
-    """Give the device node of a function that belongs to infiniband_verbs or infiniband_mad."""
+    """Give a function's uverbs, umad or issm node."""
     folder = "infiniband_verbs" if kind == "uverbs" else "infiniband_mad"
     (name,) = (path.name for path in (function / folder).iterdir() if path.name.startswith(kind))
     return NODES / name

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         archive = initramfs.make(kernel, cache=cache)
         stub = build.stub_module(kernel, cache=cache)
     except Lacking as reason:
-        _say(reason)
+        _say(str(reason))
         return _LACKING
     share = Path(tempfile.mkdtemp(prefix="run-", dir=cache))
     machine = Machine(kernel=kernel, initramfs=archive, share=share)
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "modules": [*stack, (str(stub), "")],
         "command": [
             *(sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider"),
-            *("--junitxml=/run/virtual-node/junit.xml", "-o", "junit_family=xunit2"),
+            *("--junitxml=/run/virtual-node/junit.xml", "-o", "junit_family=xunit1"),
             *options.pytest,
         ],
         "folder": str(REPOSITORY),
@@ -112,9 +112,8 @@ def _report(machine: Machine, *, in_time: bool, seconds: float) -> int:
     code = int(status.read_text())
     if code == _BROKEN or not output.exists():
         _say(f"the guest failed before the tests; its console ends:\n{machine.tail()}")
-    _say(
-        f"virtual node: kernel {machine.kernel.release}, {_counts(junit)}, {seconds:.1f} s{_findings(junit)}"
-    )
+    summary = f"kernel {machine.kernel.release}, {_counts(junit)}, {seconds:.1f} s"
+    _say(f"virtual node: {summary}{_findings(junit)}")
     return code
 
 
