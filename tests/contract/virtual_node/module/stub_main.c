@@ -15,107 +15,13 @@
  * A VF's GUIDs and link state are set through its PF's netdev, as for a real HCA; the GUIDs
  * take effect when the VF is bound the next time.
  */
-#include <linux/crc32.h>
-#include <linux/if_link.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
-#include <linux/pci.h>
 #include <linux/slab.h>
-#include <linux/version.h>
-#include <linux/workqueue.h>
 #include <rdma/ib_mad.h>
-#include <rdma/ib_sa.h>
-#include <rdma/ib_verbs.h>
-
-#define STUB_MAX_VFS 16
-#define STUB_PKEYS 128
-#define STUB_GIDS 8
-#define STUB_SM_LID 1
-#define STUB_QKEY 0x0b1b
-#define STUB_CAPABILITIES 0x2651e848 /* PortInfo:CapabilityMask of a ConnectX-6 */
-#define STUB_SM_BIT BIT(1)
-#define STUB_VENDOR 0x15b3
-#define STUB_PF 0x101b
-#define STUB_VF 0x101c
-#define STUB_CLASS 0x020700
-#define QEMU_NVME 0x0010
-#define STUB_FE80 0xfe80000000000000ULL
-#define STUB_GUID_BASE 0x0c42a10300000000ULL
-#define STUB_MAD_SIZE 256
-#define STUB_GRH_SIZE 40
-
-/* What belongs to the port and to whoever administers it, not to the driver bound to it. */
-struct stub_port {
-	u64 node_guid;
-	u64 port_guid;
-	u16 pkeys[STUB_PKEYS];
-	enum ib_port_state state;
-	int link_policy; /* IFLA_VF_LINK_STATE_* */
-	u16 lid;
-};
-
-struct stub_device {
-	struct ib_device ib;
-	struct pci_dev *pdev;
-	struct stub_port *port; /* own of a PF; one of the PF's vfs of a VF */
-	struct stub_port own;
-	struct stub_port vfs[STUB_MAX_VFS];
-	struct stub_device *bound[STUB_MAX_VFS]; /* the VFs' devices; stub_lock */
-	struct kobject *tc;
-	struct kobject *tc_port;
-	int traffic_class;
-	u32 capabilities;
-	atomic_t next_key;
-	atomic_t next_qpn;
-};
-
-struct stub_ucontext {
-	struct ib_ucontext ib;
-};
-
-struct stub_pd {
-	struct ib_pd ib;
-};
-
-struct stub_ah {
-	struct ib_ah ib;
-	struct rdma_ah_attr attr;
-};
-
-struct stub_completion {
-	struct list_head list;
-	struct ib_wc wc;
-};
-
-struct stub_cq {
-	struct ib_cq ib;
-	spinlock_t lock; /* completions, armed */
-	struct list_head completions;
-	bool armed;
-	struct work_struct notify;
-};
-
-struct stub_receive {
-	struct list_head list;
-	u64 wr_id;
-	struct ib_sge sge[2];
-	int num_sge;
-};
-
-struct stub_qp {
-	struct ib_qp ib;
-	spinlock_t lock; /* state, receives */
-	enum ib_qp_state state;
-	struct list_head receives;
-	bool signal_all;
-};
+#include "stub_hca.h"
 
 static DEFINE_MUTEX(stub_lock);
-
-#define to_stub(device) container_of(device, struct stub_device, ib)
-#define to_cq(cq) container_of(cq, struct stub_cq, ib)
-#define to_qp(qp) container_of(qp, struct stub_qp, ib)
-#define to_ah(ah) container_of(ah, struct stub_ah, ib)
 
 /* ---- The port's administration ------------------------------------------------------- */
 
@@ -127,13 +33,6 @@ static void stub_port_init(struct stub_port *port, u64 guid, u16 lid)
 	port->state = IB_PORT_ACTIVE;
 	port->link_policy = IFLA_VF_LINK_STATE_AUTO;
 	port->lid = lid;
-}
-
-static enum ib_port_state stub_state(const struct stub_port *port)
-{
-	if (port->link_policy == IFLA_VF_LINK_STATE_DISABLE)
-		return IB_PORT_DOWN;
-	return port->state;
 }
 
 static void stub_event(struct stub_device *stub, enum ib_event_type type)
@@ -546,348 +445,6 @@ static int stub_mcast(struct ib_qp *qp, union ib_gid *gid, u16 lid)
 	return 0;
 }
 
-/* ---- Completion queues ---------------------------------------------------------------- */
-
-static void stub_notify(struct work_struct *work)
-{
-	struct stub_cq *cq = container_of(work, struct stub_cq, notify);
-
-	/* Handlers expect an interrupt's context: what they raise must run soon. */
-	local_bh_disable();
-	cq->ib.comp_handler(&cq->ib, cq->ib.cq_context);
-	local_bh_enable();
-}
-
-static void stub_complete(struct ib_cq *ibcq, const struct ib_wc *wc)
-{
-	struct stub_completion *completion = kzalloc(sizeof(*completion), GFP_ATOMIC);
-	struct stub_cq *cq = to_cq(ibcq);
-	unsigned long flags;
-
-	if (WARN_ON_ONCE(!completion))
-		return;
-	completion->wc = *wc;
-	spin_lock_irqsave(&cq->lock, flags);
-	list_add_tail(&completion->list, &cq->completions);
-	if (cq->armed) {
-		cq->armed = false;
-		queue_work(system_highpri_wq, &cq->notify);
-	}
-	spin_unlock_irqrestore(&cq->lock, flags);
-}
-
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
-static int stub_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
-			  struct uverbs_attr_bundle *attrs)
-#else
-static int stub_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
-			  struct ib_udata *attrs)
-#endif
-{
-	struct stub_cq *cq = to_cq(ibcq);
-
-	if (attrs) /* a process's; it would want the queue mapped */
-		return -EOPNOTSUPP;
-	spin_lock_init(&cq->lock);
-	INIT_LIST_HEAD(&cq->completions);
-	INIT_WORK(&cq->notify, stub_notify);
-	ibcq->cqe = attr->cqe;
-	return 0;
-}
-
-static int stub_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
-{
-	struct stub_completion *completion, *next;
-	struct stub_cq *cq = to_cq(ibcq);
-
-	cancel_work_sync(&cq->notify);
-	list_for_each_entry_safe(completion, next, &cq->completions, list)
-		kfree(completion);
-	return 0;
-}
-
-static int stub_poll_cq(struct ib_cq *ibcq, int entries, struct ib_wc *wc)
-{
-	struct stub_completion *completion;
-	struct stub_cq *cq = to_cq(ibcq);
-	unsigned long flags;
-	int n;
-
-	spin_lock_irqsave(&cq->lock, flags);
-	for (n = 0; n < entries; n++) {
-		completion = list_first_entry_or_null(&cq->completions, struct stub_completion,
-						      list);
-		if (!completion)
-			break;
-		list_del(&completion->list);
-		wc[n] = completion->wc;
-		kfree(completion);
-	}
-	spin_unlock_irqrestore(&cq->lock, flags);
-	return n;
-}
-
-static int stub_req_notify_cq(struct ib_cq *ibcq, enum ib_cq_notify_flags what)
-{
-	struct stub_cq *cq = to_cq(ibcq);
-	unsigned long flags;
-	int missed;
-
-	spin_lock_irqsave(&cq->lock, flags);
-	cq->armed = true;
-	missed = (what & IB_CQ_REPORT_MISSED_EVENTS) && !list_empty(&cq->completions);
-	spin_unlock_irqrestore(&cq->lock, flags);
-	return missed;
-}
-
-/* ---- Queue pairs ---------------------------------------------------------------------- */
-
-static int stub_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, struct ib_udata *udata)
-{
-	struct stub_device *stub = to_stub(ibqp->device);
-	struct stub_qp *qp = to_qp(ibqp);
-
-	if (udata)
-		return -EOPNOTSUPP;
-	spin_lock_init(&qp->lock);
-	INIT_LIST_HEAD(&qp->receives);
-	qp->state = IB_QPS_RESET;
-	qp->signal_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
-	if (init->qp_type == IB_QPT_SMI)
-		ibqp->qp_num = 0;
-	else if (init->qp_type == IB_QPT_GSI)
-		ibqp->qp_num = 1;
-	else
-		ibqp->qp_num = atomic_inc_return(&stub->next_qpn) & 0xffffff;
-	init->cap.max_inline_data = 0;
-	return 0;
-}
-
-/* Empty the receive queue; with a flush the poster hears of it. Under the QP's lock. */
-static void stub_drop_receives(struct stub_qp *qp, bool flush)
-{
-	struct ib_wc wc = { .status = IB_WC_WR_FLUSH_ERR, .opcode = IB_WC_RECV, .qp = &qp->ib };
-	struct stub_receive *receive, *next;
-
-	list_for_each_entry_safe(receive, next, &qp->receives, list) {
-		wc.wr_id = receive->wr_id;
-		list_del(&receive->list);
-		kfree(receive);
-		if (flush)
-			stub_complete(qp->ib.recv_cq, &wc);
-	}
-}
-
-static int stub_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
-			  struct ib_udata *udata)
-{
-	struct stub_qp *qp = to_qp(ibqp);
-	unsigned long flags;
-
-	if (!(mask & IB_QP_STATE))
-		return 0;
-	spin_lock_irqsave(&qp->lock, flags);
-	qp->state = attr->qp_state;
-	if (qp->state == IB_QPS_ERR || qp->state == IB_QPS_RESET)
-		stub_drop_receives(qp, qp->state == IB_QPS_ERR);
-	spin_unlock_irqrestore(&qp->lock, flags);
-	return 0;
-}
-
-static int stub_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
-			 struct ib_qp_init_attr *init)
-{
-	memset(attr, 0, sizeof(*attr));
-	memset(init, 0, sizeof(*init));
-	attr->qp_state = to_qp(ibqp)->state;
-	attr->cur_qp_state = attr->qp_state;
-	attr->port_num = 1;
-	return 0;
-}
-
-static int stub_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
-{
-	struct stub_qp *qp = to_qp(ibqp);
-	unsigned long flags;
-
-	spin_lock_irqsave(&qp->lock, flags);
-	stub_drop_receives(qp, false);
-	spin_unlock_irqrestore(&qp->lock, flags);
-	return 0;
-}
-
-static int stub_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr,
-			  const struct ib_recv_wr **bad)
-{
-	struct stub_qp *qp = to_qp(ibqp);
-	struct stub_receive *receive;
-	unsigned long flags;
-	int err = 0;
-
-	spin_lock_irqsave(&qp->lock, flags);
-	for (; wr; wr = wr->next) {
-		receive = kzalloc(sizeof(*receive), GFP_ATOMIC);
-		if (!receive) {
-			*bad = wr;
-			err = -ENOMEM;
-			break;
-		}
-		receive->wr_id = wr->wr_id;
-		receive->num_sge = min_t(int, wr->num_sge, ARRAY_SIZE(receive->sge));
-		memcpy(receive->sge, wr->sg_list, receive->num_sge * sizeof(*wr->sg_list));
-		list_add_tail(&receive->list, &qp->receives);
-	}
-	if (qp->state == IB_QPS_ERR)
-		stub_drop_receives(qp, true);
-	spin_unlock_irqrestore(&qp->lock, flags);
-	return err;
-}
-
-/* ---- The subnet administrator --------------------------------------------------------- */
-
-/* A group's members must be told the same LID: make it from the group's GID. */
-static __be16 stub_mlid(const u8 *mgid)
-{
-	return cpu_to_be16(0xc000 | (crc32_le(~0, mgid, 16) & 0x3fff));
-}
-
-/* Offsets are those of the records in the InfiniBand specification, volume 1, chapter 15. */
-static void stub_answer_member(u8 *record)
-{
-	*(__be32 *)(record + 32) = cpu_to_be32(STUB_QKEY);
-	*(__be16 *)(record + 36) = stub_mlid(record);
-	record[38] = 2 << 6 | IB_MTU_4096;
-	record[39] = 0; /* traffic class */
-	if (!record[40] && !record[41])
-		*(__be16 *)(record + 40) = cpu_to_be16(0xffff);
-	record[42] = 2 << 6 | IB_RATE_200_GBPS;
-	record[43] = 2 << 6 | 18; /* packet life time */
-	record[48] = 2 << 4 | (record[48] & 0xf); /* scope link-local, join state as asked */
-}
-
-static void stub_answer_path(struct stub_device *stub, u8 *record)
-{
-	*(__be16 *)(record + 40) = cpu_to_be16(stub->port->lid); /* everybody is here */
-	*(__be16 *)(record + 42) = cpu_to_be16(stub->port->lid);
-	record[49] |= 0x80; /* reversible, in number-of-paths' byte */
-	if (!record[50] && !record[51])
-		*(__be16 *)(record + 50) = cpu_to_be16(0xffff);
-	record[54] = 2 << 6 | IB_MTU_4096;
-	record[55] = 2 << 6 | IB_RATE_200_GBPS;
-	record[56] = 2 << 6 | 18;
-}
-
-/* Make a request its answer; false if it wants none. */
-static bool stub_answer(struct stub_device *stub, struct ib_sa_mad *mad)
-{
-	struct ib_mad_hdr *hdr = &mad->mad_hdr;
-
-	if (hdr->mgmt_class != IB_MGMT_CLASS_SUBN_ADM || hdr->method & IB_MGMT_METHOD_RESP)
-		return false;
-	if (stub_state(stub->port) != IB_PORT_ACTIVE)
-		return false;
-	switch (be16_to_cpu(hdr->attr_id)) {
-	case IB_SA_ATTR_CLASS_PORTINFO:
-		break;
-	case IB_SA_ATTR_MC_MEMBER_REC:
-		stub_answer_member(mad->data);
-		break;
-	case IB_SA_ATTR_PATH_REC:
-		stub_answer_path(stub, mad->data);
-		break;
-	default:
-		hdr->status = cpu_to_be16(IB_MGMT_MAD_STATUS_UNSUPPORTED_METHOD_ATTRIB);
-	}
-	if (hdr->method == IB_SA_METHOD_DELETE)
-		hdr->method = IB_SA_METHOD_DELETE_RESP;
-	else
-		hdr->method = IB_MGMT_METHOD_GET_RESP;
-	return true;
-}
-
-/* Put a management datagram into the queue pair's next receive, behind room for a GRH. */
-static void stub_deliver(struct stub_qp *qp, const void *mad)
-{
-	struct ib_wc wc = {
-		.status = IB_WC_SUCCESS,
-		.opcode = IB_WC_RECV,
-		.qp = &qp->ib,
-		.byte_len = STUB_GRH_SIZE + STUB_MAD_SIZE,
-		.src_qp = 1,
-		.slid = STUB_SM_LID,
-		.port_num = 1,
-	};
-	struct stub_receive *receive;
-	unsigned long flags;
-
-	spin_lock_irqsave(&qp->lock, flags);
-	receive = list_first_entry_or_null(&qp->receives, struct stub_receive, list);
-	if (receive && receive->sge[0].length >= wc.byte_len) {
-		list_del(&receive->list);
-		memset((void *)(uintptr_t)receive->sge[0].addr, 0, STUB_GRH_SIZE);
-		memcpy((void *)(uintptr_t)receive->sge[0].addr + STUB_GRH_SIZE, mad,
-		       STUB_MAD_SIZE);
-		wc.wr_id = receive->wr_id;
-		stub_complete(qp->ib.recv_cq, &wc);
-		kfree(receive);
-	}
-	spin_unlock_irqrestore(&qp->lock, flags);
-}
-
-static void stub_ask(struct stub_qp *qp, const struct ib_send_wr *wr)
-{
-	u8 mad[STUB_MAD_SIZE] __aligned(8) = {};
-	size_t length = 0;
-	int i;
-
-	for (i = 0; i < wr->num_sge && length < sizeof(mad); i++) {
-		size_t part = min_t(size_t, wr->sg_list[i].length, sizeof(mad) - length);
-
-		memcpy(mad + length, (void *)(uintptr_t)wr->sg_list[i].addr, part);
-		length += part;
-	}
-	if (stub_answer(to_stub(qp->ib.device), (struct ib_sa_mad *)mad))
-		stub_deliver(qp, mad);
-}
-
-static int stub_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr,
-			  const struct ib_send_wr **bad)
-{
-	struct stub_qp *qp = to_qp(ibqp);
-
-	for (; wr; wr = wr->next) {
-		bool dead = READ_ONCE(qp->state) == IB_QPS_ERR;
-		struct ib_wc wc = {
-			.wr_id = wr->wr_id,
-			.status = dead ? IB_WC_WR_FLUSH_ERR : IB_WC_SUCCESS,
-			.opcode = IB_WC_SEND,
-			.qp = ibqp,
-			.port_num = 1,
-		};
-
-		if (dead || qp->signal_all || wr->send_flags & IB_SEND_SIGNALED)
-			stub_complete(ibqp->send_cq, &wc);
-		if (!dead && ibqp->qp_type == IB_QPT_GSI)
-			stub_ask(qp, wr);
-	}
-	return 0;
-}
-
-/* Counters are read by asking the device's performance agent: all are zero. */
-static int stub_process_mad(struct ib_device *device, int flags, u32 port_num,
-			    const struct ib_wc *in_wc, const struct ib_grh *in_grh,
-			    const struct ib_mad *in, struct ib_mad *out, size_t *out_size,
-			    u16 *out_pkey_index)
-{
-	if (in->mad_hdr.mgmt_class != IB_MGMT_CLASS_PERF_MGMT ||
-	    in->mad_hdr.method & IB_MGMT_METHOD_RESP)
-		return IB_MAD_RESULT_SUCCESS;
-	memset(out, 0, sizeof(*out));
-	out->mad_hdr = in->mad_hdr;
-	out->mad_hdr.method = IB_MGMT_METHOD_GET_RESP;
-	return IB_MAD_RESULT_SUCCESS | IB_MAD_RESULT_REPLY;
-}
-
 /* ---- The device ----------------------------------------------------------------------- */
 
 static const struct ib_device_ops stub_ops = {
@@ -900,39 +457,27 @@ static const struct ib_device_ops stub_ops = {
 	.alloc_ucontext = stub_alloc_ucontext,
 	.attach_mcast = stub_mcast,
 	.create_ah = stub_create_ah,
-	.create_cq = stub_create_cq,
-	.create_qp = stub_create_qp,
 	.create_user_ah = stub_create_ah,
 	.dealloc_pd = stub_dealloc_pd,
 	.dealloc_ucontext = stub_dealloc_ucontext,
 	.dereg_mr = stub_dereg_mr,
 	.destroy_ah = stub_destroy_ah,
-	.destroy_cq = stub_destroy_cq,
-	.destroy_qp = stub_destroy_qp,
 	.detach_mcast = stub_mcast,
 	.disassociate_ucontext = stub_disassociate_ucontext,
 	.get_dev_fw_str = stub_fw_str,
 	.get_dma_mr = stub_get_dma_mr,
 	.get_port_immutable = stub_port_immutable,
 	.modify_port = stub_modify_port,
-	.modify_qp = stub_modify_qp,
-	.poll_cq = stub_poll_cq,
-	.post_recv = stub_post_recv,
-	.post_send = stub_post_send,
 	.process_mad = stub_process_mad,
 	.query_ah = stub_query_ah,
 	.query_device = stub_query_device,
 	.query_gid = stub_query_gid,
 	.query_pkey = stub_query_pkey,
 	.query_port = stub_query_port,
-	.query_qp = stub_query_qp,
 	.reg_user_mr = stub_reg_user_mr,
-	.req_notify_cq = stub_req_notify_cq,
 	INIT_RDMA_OBJ_SIZE(ib_ah, stub_ah, ib),
-	INIT_RDMA_OBJ_SIZE(ib_cq, stub_cq, ib),
-	INIT_RDMA_OBJ_SIZE(ib_pd, stub_pd, ib),
-	INIT_RDMA_OBJ_SIZE(ib_qp, stub_qp, ib),
-	INIT_RDMA_OBJ_SIZE(ib_ucontext, stub_ucontext, ib),
+	.size_ib_pd = sizeof(struct ib_pd),
+	.size_ib_ucontext = sizeof(struct ib_ucontext),
 };
 
 static const struct ib_device_ops stub_pf_ops = {
@@ -1001,6 +546,7 @@ static int stub_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (err)
 		goto free;
 	ib_set_device_ops(&stub->ib, &stub_ops);
+	ib_set_device_ops(&stub->ib, &stub_queue_ops);
 	if (!pdev->is_virtfn)
 		ib_set_device_ops(&stub->ib, &stub_pf_ops);
 	stub->ib.node_type = RDMA_NODE_IB_CA;
