@@ -25,7 +25,6 @@ _MOUNTS = (
     ("devtmpfs", "/dev", "devtmpfs", ""),
     ("tmpfs", "/dev/shm", "tmpfs", ""),
     ("tmpfs", "/run", "tmpfs", ""),
-    ("tmpfs", "/tmp", "tmpfs", ""),
     ("share", str(_MNT), "9p", "trans=virtio,version=9p2000.L,msize=512000"),
 )
 

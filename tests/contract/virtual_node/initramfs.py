@@ -22,7 +22,8 @@ _SOURCE = Path(__file__).with_name("init.c")
 
 def make(kernel: Kernel, *, cache: Path) -> Path:
     """Write the archive for this kernel, or find it written before."""
-    key = hashlib.sha256(_SOURCE.read_bytes() + kernel.release.encode()).hexdigest()[:16]
+    recipe = " ".join((kernel.release, *_MODULES)).encode()
+    key = hashlib.sha256(_SOURCE.read_bytes() + recipe).hexdigest()[:16]
     archive = cache / "initramfs" / f"{key}.cpio.gz"
     if archive.exists():
         return archive

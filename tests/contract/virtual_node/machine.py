@@ -65,7 +65,8 @@ class Machine:
         half = self.memory_mib // 2
         kernel_arguments = " ".join((*_KERNEL_ARGUMENTS, "--", *program))
         return [
-            QEMU,
+            # A machine never outlives the one who waits for it, however that one ends.
+            *("setpriv", "--pdeathsig", "KILL", QEMU),
             *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
             *("-accel", "tcg,thread=multi", "-cpu", "max", "-M", "q35"),
             *("-smp", "2,sockets=2", "-m", f"{self.memory_mib}M"),

@@ -18,6 +18,15 @@ from typing import Literal
 Wanted = Literal["6.1", "newer"]
 
 QEMU = "qemu-system-x86_64"
+_TOOLS = {
+    QEMU: "qemu-system-x86",
+    "cc": "gcc",
+    "dpkg-deb": "dpkg",
+    "ip": "iproute2",
+    "make": "make",
+    "rdma": "iproute2",
+    "setpriv": "util-linux",
+}
 _COMPLETE = "complete.json"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _FETCH_SECONDS = 600
@@ -54,25 +63,14 @@ def need_tools() -> None:
     """Make sure QEMU and a compiler are there, installing them where that is allowed."""
     if os.geteuid() != 0:
         raise Lacking("needs root (the guest's root is this machine's, read over 9p)")
-    missing = [
-        package
-        for program, package in (
-            (QEMU, "qemu-system-x86"),
-            ("cc", "gcc"),
-            ("make", "make"),
-            ("dpkg-deb", "dpkg"),
-        )
-        if not shutil.which(program)
-    ]
-    if not missing and Path("/usr/share/seabios/bios-256k.bin").exists():
+    missing = [package for tool, package in _TOOLS.items() if not shutil.which(tool)]
+    if not missing:
         return
     if not shutil.which("apt-get"):
         raise Lacking(f"needs {', '.join(missing)} (no apt-get here to install them with)")
     try:
         _apt("apt-get", "update")
-        _apt(
-            "apt-get", "install", "-y", "--no-install-recommends", *missing, "seabios", "libc6-dev"
-        )
+        _apt("apt-get", "install", "-y", "--no-install-recommends", *missing, "libc6-dev")
     except subprocess.SubprocessError as failure:
         raise Lacking(f"needs {', '.join(missing)}: {_why(failure)}") from failure
 

@@ -8,6 +8,7 @@ something, with a reason that begins "needs ".
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import shutil
 import sys
@@ -47,10 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cache = REPOSITORY / ".cache" / "virtual-node"
     cache.mkdir(parents=True, exist_ok=True)
     try:
-        packages.need_tools()
-        kernel = packages.kernel(options.kernel, cache=cache)
-        archive = initramfs.make(kernel, cache=cache)
-        stub = build.stub_module(kernel, cache=cache)
+        with (cache / "lock").open("w") as lock:  # two runs share what they prepare
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            packages.need_tools()
+            kernel = packages.kernel(options.kernel, cache=cache)
+            archive = initramfs.make(kernel, cache=cache)
+            stub = build.stub_module(kernel, cache=cache)
     except Lacking as reason:
         _say(str(reason))
         return _LACKING
