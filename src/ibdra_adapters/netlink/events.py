@@ -16,6 +16,7 @@ import re
 import select
 import socket
 from collections.abc import Callable
+from typing import Any
 
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
@@ -137,10 +138,10 @@ def function_in(path: str) -> PciAddress | None:
     return None
 
 
-def _decoded(marshal: Callable[[], object], raw: bytes) -> list[object]:
+def _decoded(marshal: Callable[[], Any], raw: bytes) -> list[Any]:
     """Decode what can be decoded: a message we do not understand still means "look again"."""
     try:
-        return list(marshal().parse(raw))  # type: ignore[attr-defined]  # pyroute2 has no types
+        return list(marshal().parse(raw))
     except Exception:  # noqa: BLE001 -- pyroute2's decoders fail in many ways on odd input
         return []
 

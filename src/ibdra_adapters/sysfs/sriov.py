@@ -17,7 +17,7 @@ from ibdra_domain.errors import KernelRefused
 from ibdra_domain.identifiers import PciAddress
 
 _MEANINGS = {
-    errnos.EBUSY: "there are VFs already: remove them first, after making sure that no pod uses one",
+    errnos.EBUSY: "there are VFs already: remove them first, if no pod uses one",
     errnos.ERANGE: "ask for at most sriov_totalvfs, which the card's firmware settings limit",
     errnos.ENOENT: "the function is not there, or has no SR-IOV",
     errnos.ENODEV: "the function or its driver is not there",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from contract.netlink.netlink_machines import EXCLUSIVE, MACHINES, Machine, Scene
+from contract.netlink.netlink_machines import EXCLUSIVE, MACHINES, SHARED, Machine, Scene
 
 
 def a_scene(kind: str) -> Iterator[Scene]:
@@ -37,7 +37,7 @@ def exclusive(request: pytest.FixtureRequest) -> Iterator[Scene]:
     yield from a_scene(request.param)
 
 
-@pytest.fixture
-def shared() -> Iterator[Scene]:
+@pytest.fixture(params=SHARED)
+def shared(request: pytest.FixtureRequest) -> Iterator[Scene]:
     """Set a scene in shared mode."""
-    yield from a_scene("shared")
+    yield from a_scene(request.param)

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import pytest
 
+from contract.netlink.kernel_machine import IN_GUEST, MODE, KernelMachine, facts
 from ibdra_adapters.netlink.fake import FakeLinks, FakeNamespaces, FakeRdmaDevices
 from ibdra_adapters.netlink.fake_kernel import FakeKernel, FakePort
 from ibdra_domain.errors import KernelRefused
@@ -35,6 +36,12 @@ PCI = {
     SECOND: PciAddress("0000:5e:00.0"),
     DUAL: PciAddress("0000:af:00.0"),
 }
+if IN_GUEST:  # three devices of one port each; what needs a second port runs on the fake only
+    (FIRST, SECOND, DUAL), _guids, _addresses = facts()
+    GUIDS = {(name, 1): guid for name, guid in zip((FIRST, SECOND, DUAL), _guids, strict=True)}
+    NETDEVS = {(FIRST, 1): "ib0", (SECOND, 1): "ib1", (DUAL, 1): "ib2"}
+    IB_MTUS = dict.fromkeys(GUIDS, 4096)
+    PCI = dict(zip((FIRST, SECOND, DUAL), _addresses, strict=True))
 
 
 class Machine(Protocol):
@@ -185,6 +192,11 @@ def refused_with(code: int) -> Iterator[None]:
     assert errno.errorcode[code] == errno.errorcode[refused.value.errno]
 
 
+def _kernel_machine() -> Machine:
+    names = {name: netdev for (name, _), netdev in NETDEVS.items()}
+    return KernelMachine(names, {name: guid for (name, _), guid in GUIDS.items()})
+
+
 MACHINES: dict[str, Callable[[], Machine]] = {
     "exclusive-older": lambda: FakeMachine(
         isolation=RdmaIsolation.EXCLUSIVE, ipoib_follows_device=False
@@ -195,3 +207,8 @@ MACHINES: dict[str, Callable[[], Machine]] = {
     "shared": lambda: FakeMachine(isolation=RdmaIsolation.SHARED, ipoib_follows_device=False),
 }
 EXCLUSIVE = ["exclusive-older", "exclusive-newer"]
+SHARED = ["shared"]
+if IN_GUEST:
+    MACHINES = {f"kernel-{MODE}": _kernel_machine}
+    EXCLUSIVE = list(MACHINES) if MODE == "exclusive" else []
+    SHARED = list(MACHINES) if MODE == "shared" else []
