@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import functools
 import os
 import re
+import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,5 +136,55 @@ def test_virtual_functions_go_while_away(hca: Path) -> None:
             move(device, "away")
             inside.write(hca / "sriov_numvfs", "0")
             assert set() == inside.rdma_devices("away")
+        finally:
+            os.close(descriptor)
+
+
+def test_children_elsewhere_die_too(hca: Path) -> None:
+    """A move destroys pkey children also where they live in other namespaces."""
+    with inside.virtual(hca, 1) as (function,), inside.network_namespace("child"):
+        device, netdev = inside.rdma_device(function), inside.parent_netdev(function)
+        child = f"{netdev}.8001"
+        inside.run(f"ip link add link {netdev} name {child} type ipoib pkey 0x8001")
+        inside.run(f"ip link set {child} netns child")
+        assert child in inside.links("child")
+        with inside.network_namespace("away"):
+            move(device, "away")
+            assert inside.eventually(lambda: child not in inside.links("child"))
+
+
+def test_a_process_keeps_the_device_away(hca: Path) -> None:
+    """A namespace without a name lives, and keeps its device, while a process is in it."""
+    with inside.virtual(hca, 1) as (function,):
+        device = inside.rdma_device(function)
+        with inside.network_namespace("held"):
+            holder = subprocess.Popen(["ip", "netns", "exec", "held", "cat"], stdin=subprocess.PIPE)
+            # Until the holder is inside, the namespace would die with its name.
+            inside.eventually(lambda: inside.run("ip netns pids held"))
+            move(device, "held")
+        assert device not in inside.rdma_devices()
+        holder.communicate()
+        assert inside.eventually(lambda: device in inside.rdma_devices())
+
+
+def test_minors_are_given_out_anew(hca: Path) -> None:
+    """A move gives the device the lowest free uverbs and umad, not those it had."""
+    with inside.virtual(hca, 2) as functions, inside.network_namespace("away"):
+        first, second = (inside.node_of(function, "uverbs").name for function in functions)
+        inside.write(functions[0] / "driver/unbind", functions[0].name)
+        move(inside.rdma_device(functions[1]), "away")
+        moved = inside.eventually(lambda: inside.node_of(functions[1], "uverbs").name)
+        assert (first, True) == (moved, second != moved)
+
+
+def test_open_contexts_end_with_a_move(hca: Path) -> None:
+    """A descriptor from before a move is dead after it."""
+    with inside.virtual(hca, 1) as (function,), inside.network_namespace("away"):
+        descriptor = os.open(inside.node_of(function, "uverbs"), os.O_RDWR)
+        try:
+            move(inside.rdma_device(function), "away")
+            answer = ctypes.create_string_buffer(8)
+            get_context = struct.pack("=IHHQ", 0, 4, 2, ctypes.addressof(answer))
+            assert errno.EIO == inside.refused(lambda: os.write(descriptor, get_context))
         finally:
             os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -147,6 +148,34 @@ def test_pkey_zero_is_refused(hca: Path, pkey: str) -> None:
     """The invalid pkey makes no child, with or without the membership bit."""
     with pytest.raises(RuntimeError, match="Invalid argument"):
         inside.run(f"ip link add link {inside.parent_netdev(hca)} name x type ipoib pkey {pkey}")
+
+
+def test_pkey_gets_its_membership_bit(hca: Path) -> None:
+    """A pkey is made a full member's, whatever was asked for."""
+    parent = inside.parent_netdev(hca)
+    inside.run(f"ip link add link {parent} name limited type ipoib pkey 0x0001")
+    try:
+        assert "pkey 0x8001" in inside.run("ip -d link show limited")
+    finally:
+        inside.run("ip link del limited")
+
+
+def test_duplicate_pkeys(hca: Path) -> None:
+    """Only sysfs refuses a second child of a pkey, and only if sysfs made the first."""
+    parent = inside.parent_netdev(hca)
+    folder = Path("/sys/class/net", parent)
+    create = functools.partial(inside.write, folder / "create_child", "0x8001")
+    delete = functools.partial(inside.write, folder / "delete_child", "0x8001")
+    for name in ("one", "two"):
+        inside.run(f"ip link add link {parent} name {name} type ipoib pkey 0x8001")
+    try:
+        assert errno.ENODEV == inside.refused(delete)
+        assert 0 == inside.refused(create)
+        assert errno.ENOTUNIQ == inside.refused(create)
+        assert 0 == inside.refused(delete)
+    finally:
+        inside.run("ip link del one")
+        inside.run("ip link del two")
 
 
 def test_parent_netdev_stays(hca: Path) -> None:
