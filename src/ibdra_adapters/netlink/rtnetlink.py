@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.netlink import NETLINK_ROUTE
+from pyroute2.netlink import NETLINK_ROUTE, nlmsg
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import RTM_NEWLINK
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfbase
 
 from ibdra_adapters.netlink.namespaces import fd_of, socket_in
 from ibdra_domain.errors import KernelRefused
@@ -23,6 +25,18 @@ from ibdra_domain.identifiers import port_guid_of
 from ibdra_domain.ports.netlink import Link, Netns
 
 IFF_UP = 0x1
+
+
+class LinkMessage(ifinfbase, nlmsg):  # type: ignore[misc]  # pyroute2 has no types
+    """A link message whose hardware address is read whole: pyroute2 stops after six bytes.
+
+    Not derived from its ``ifinfmsg``, which shares its compiled table with subclasses.
+    """
+
+    nla_map = tuple(
+        ("IFLA_ADDRESS", "hex") if entry[0] == "IFLA_ADDRESS" else entry
+        for entry in ifinfbase.nla_map
+    )
 
 
 class LinuxLinks:
@@ -73,6 +87,8 @@ def _route(netns: Netns, what: str) -> Iterator[Any]:
     raw = socket_in(netns, NETLINK_ROUTE)
     try:
         with IPRoute(fileno=raw.detach(), ext_ack=True) as route:
+            marshal = route.asyncore.marshal
+            marshal.msg_map = {**marshal.msg_map, RTM_NEWLINK: LinkMessage}
             yield route
     except NetlinkError as error:
         raise _refused(f"the kernel did not {what} in {netns.id}: {error}", error.code) from error

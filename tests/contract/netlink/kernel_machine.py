@@ -162,14 +162,15 @@ class KernelMachine:
     def _own(self, host: Netns, name: str) -> tuple[int, str]:
         guid = self._guids[name]
         links = self.links.list(host)
-        return next((x.index, x.name) for x in links if x.port_guid == guid and x.parent is None)
+        own = [x for x in links if x.port_guid == guid and x.parent is None]
+        return own[0].index, own[0].name
 
 
 def eventually(look: Callable[[], _Seen]) -> _Seen:
     """Look until what is seen is true; at the end of patience fail as the last look did."""
     until = time.monotonic() + _PATIENCE
     while time.monotonic() < until:
-        with contextlib.suppress(OSError, StopIteration, KernelRefused):
+        with contextlib.suppress(OSError, LookupError, StopIteration, KernelRefused):
             if seen := look():
                 return seen
         time.sleep(0.02)
