@@ -186,8 +186,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _refused(problem: str, error: OSError) -> KernelRefused:
-    return KernelRefused(
-        problem,
-        remedy="check that the process lives, and that the driver runs as root with hostPID",
-        errno=error.errno or errno.EIO,
-    )
+    remedy = "check that the process lives, and that the driver runs as root with hostPID"
+    if error.errno == errno.EPROTONOSUPPORT:
+        remedy = "load the kernel module ib_core"  # rtnetlink is always there
+    return KernelRefused(problem, remedy=remedy, errno=error.errno or errno.EIO)

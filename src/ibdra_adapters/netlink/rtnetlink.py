@@ -106,14 +106,15 @@ def _to_link(message: Any) -> Link:
     ipoib = info is not None and info.get_attr("IFLA_INFO_KIND") == "ipoib"
     index: int = message["index"]
     below = message.get_attr("IFLA_LINK")
+    parent = below if ipoib and below not in (None, 0, index) else None
     return Link(
         index=index,
         name=message.get_attr("IFLA_IFNAME") or f"?{index}",
         port_guid=port_guid_of(message.get_attr("IFLA_ADDRESS") or ""),
         mtu=message.get_attr("IFLA_MTU") or 0,
         up=bool(message["flags"] & IFF_UP),
-        pkey=data.get_attr("IFLA_IPOIB_PKEY") if data is not None and ipoib else None,
-        parent=below if ipoib and below not in (None, 0, index) else None,
+        pkey=data.get_attr("IFLA_IPOIB_PKEY") if data is not None and parent else None,
+        parent=parent,
     )
 
 

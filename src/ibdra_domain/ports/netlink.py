@@ -40,7 +40,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     """A network interface as rtnetlink shows it inside one namespace.
 
     ``port_guid`` is the last eight bytes of an IPoIB hardware address (the first four
-    change at every move), ``parent`` the index of the interface a pkey child sits on.
+    change at every move).  ``parent`` is the index of the interface a pkey child sits on,
+    ``pkey`` the child's key; a port's own interface has neither.
     """
 
     index: int
