@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 PROFILE ?= dgx-h100
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-domain test-rest check format bench lock clean
+.PHONY: help demo test test-domain test-rest test-node check format bench lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -25,6 +25,9 @@ test-domain: $(READY)
 
 test-rest: $(READY)
 	$(BIN)/pytest -q -n auto tests --ignore=tests/unit/domain
+
+test-node: $(READY) ## the kernel's part on a virtual InfiniBand node (QEMU; root on Debian 12; fetches both)
+	$(BIN)/python tests/contract/virtual_node
 
 check: $(READY) ## lint, format, types, import contracts, generated code
 	$(BIN)/ruff check .
