@@ -95,10 +95,10 @@ class FakeLinks:
     def rename(self, index: int, name: str, *, netns: Netns) -> None:
         """Fulfil the port."""
         found = self._kernel.link_in(netns.id, index)
+        if found.link.up:  # also to the name it has
+            raise refused(f"{found.link.name} is up and cannot be renamed", errno.EBUSY)
         if found.link.name == name:
             return
-        if found.link.up:
-            raise refused(f"{found.link.name} is up and cannot be renamed", errno.EBUSY)
         self._kernel.check_name(name, netns.id)
         self._kernel.change(found, name=name)
 

@@ -190,9 +190,10 @@ class FakeKernel:
         return next(p.mtu for p in ports if p.number == found.port) - IPOIB_HEADER
 
     def check_name(self, name: str, netns: NetnsId) -> None:
-        """Refuse a taken name (EEXIST) and an impossible one (EINVAL)."""
-        impossible = name in (".", "..") or any(c in "/:" or c.isspace() for c in name)
-        if not 0 < len(name) <= 15 or impossible:
+        """Refuse a taken name (EEXIST), a long one (ERANGE) and an impossible one (EINVAL)."""
+        if len(name) > 15:
+            raise refused(f"{name!r} is longer than 15 characters", errno.ERANGE)
+        if name in ("", ".", "..") or any(c in "/:" or c.isspace() for c in name):
             raise refused(f"{name!r} is no interface name", errno.EINVAL)
         if any(x.link.name == name for x in self.links_of(netns)):
             raise refused(f"there is an interface {name} in {netns}", errno.EEXIST)

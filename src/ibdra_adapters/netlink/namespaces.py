@@ -118,7 +118,7 @@ class LinuxNamespaces:
         return None
 
     def _candidates(self) -> Iterator[Path]:
-        for folder in self._mounted:
+        for folder in (*self._mounted, Path("/proc/self/fd")):  # what we hold open lives
             yield from _entries(folder)
         for entry in _entries(self._proc):
             if entry.name.isdecimal():

@@ -57,7 +57,10 @@ class LinuxRdmaDevices:
             answers = _ask(host, "read the RDMA mode", SYS_GET, REQUEST)
         finally:
             host.close()
-        return _MODES.get(_attribute(answers[0], "NETNS_MODE"), RdmaIsolation.SHARED)
+        mode = _MODES.get(_attribute(answers[0], "NETNS_MODE")) if answers else None
+        if mode is None:
+            raise _refused("the kernel does not tell its RDMA mode", errno.ENODATA)
+        return mode
 
     def set_isolation(self, mode: RdmaIsolation) -> None:
         """Fulfil the port."""

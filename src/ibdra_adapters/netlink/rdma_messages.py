@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, nlmsg
-from pyroute2.netlink.nlsocket import Marshal, NetlinkSocket
+from pyroute2.netlink.nlsocket import AsyncNetlinkSocket, Marshal, NetlinkSocket
 
 NETLINK_RDMA = 20
 RDMA_NL_NLDEV = 5
@@ -28,7 +28,7 @@ class nldevmsg(nlmsg):  # type: ignore[misc]  # noqa: N801 -- untyped, and named
     """A message of the NLDEV client: no header of its own, attributes only."""
 
     fields = ()
-    prefix = "RDMA_NLDEV_ATTR_"
+    prefix = "RDMA_NLDEV_"
     nla_map = (
         (1, "RDMA_NLDEV_ATTR_DEV_INDEX", "uint32"),
         (2, "RDMA_NLDEV_ATTR_DEV_NAME", "asciiz"),
@@ -62,9 +62,16 @@ class MarshalNldev(Marshal):  # type: ignore[misc]  # pyroute2 has no types
     msg_map: ClassVar = {message_type(op): nldevmsg for op in range(1, 64)}
 
 
+class AsyncNldevSocket(AsyncNetlinkSocket):  # type: ignore[misc]  # as above
+    """The socket's asynchronous core, which decodes."""
+
+    marshal_class = MarshalNldev
+
+
 class NldevSocket(NetlinkSocket):  # type: ignore[misc]  # as above
     """A socket to RDMA netlink, on a descriptor made in the namespace it speaks to."""
 
+    async_class = AsyncNldevSocket
+
     def __init__(self, fileno: int) -> None:
         super().__init__(family=NETLINK_RDMA, fileno=fileno, nlm_generator=False)
-        self.asyncore.marshal = MarshalNldev()

@@ -23,30 +23,29 @@ from ibdra_adapters.netlink.rtnetlink import LinuxLinks
 from ibdra_adapters.sysfs.reader import SysfsTree
 from ibdra_adapters.sysfs.sriov import SysfsSriov
 from ibdra_domain.errors import KernelRefused
-from ibdra_domain.hardware import CharDevice, CharDeviceKind
+from ibdra_domain.hardware import CharDevice, CharDeviceKind, RdmaIsolation
 from ibdra_domain.identifiers import Guid, PciAddress
 from ibdra_domain.ports.netlink import Netns
 
 IN_GUEST = os.environ.get("IBDRA_VIRTUAL_NODE") == "1"
 MODE = os.environ.get("IBDRA_VIRTUAL_NODE_MODE", "")
-DRIVER = "stub_hca"
+DRIVER = "mlx5_core"
 _PATIENCE = 15.0
 _Seen = TypeVar("_Seen")
 
 
 def functions() -> list[PciAddress]:
-    """Give the two PFs and, with its one VF made, the VF of the second."""
+    """Give the two PFs and, with its one VF made, the VF of the first."""
     devices = Path("/sys/bus/pci/devices")
-    pfs = sorted(p.name for p in devices.iterdir() if (p / "stub_port_state").exists())
-    pfs = [name for name in pfs if not (devices / name / "physfn").exists()][:2]
+    pfs = sorted(p.name for p in devices.iterdir() if (p / "sriov_totalvfs").exists())[:2]
     sriov = SysfsSriov()
     for name in pfs:
         if not (devices / name / "driver").exists():
             sriov.bind(PciAddress(name), DRIVER)
-    count = devices / pfs[1] / "sriov_numvfs"
+    count = devices / pfs[0] / "sriov_numvfs"
     if count.read_text().strip() == "0":
-        sriov.set_num_vfs(PciAddress(pfs[1]), 1)
-    vf = PciAddress((devices / pfs[1] / "virtfn0").resolve().name)
+        sriov.set_num_vfs(PciAddress(pfs[0]), 1)
+    vf = PciAddress((devices / pfs[0] / "virtfn0").resolve().name)
     if not (devices / vf / "driver").exists():
         sriov.bind(vf, DRIVER)
     return [PciAddress(name) for name in (*pfs, vf)]
@@ -139,6 +138,7 @@ class KernelMachine:
 
     def _put_right(self, netdevs: dict[str, str]) -> None:
         functions()
+        self.rdma.set_isolation(RdmaIsolation(MODE))
         host = self.namespaces.host()
         try:
             eventually(lambda: set(netdevs) <= set(self.rdma.names(host)))
