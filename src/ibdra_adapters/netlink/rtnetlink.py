@@ -14,7 +14,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.netlink import NETLINK_ROUTE, nlmsg
+from pyroute2.netlink import (
+    NETLINK_ROUTE,
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REQUEST,
+    nlmsg,
+)
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTM_NEWLINK
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfbase
@@ -73,12 +80,33 @@ class LinuxLinks:
     def add_pkey_child(self, parent: int, *, name: str, pkey: int, netns: Netns) -> None:
         """Fulfil the port."""
         with _route(netns, f"make interface {name} with pkey {pkey:#06x} on {parent}") as route:
-            route.link("add", kind="ipoib", ifname=name, link=parent, ipoib_pkey=pkey)
+            # Not link("add", ipoib_pkey=...): on a real kernel its child gets the port's
+            # default partition instead of the one asked for.
+            list(
+                route.nlm_request(
+                    child_request(parent, name=name, pkey=pkey),
+                    msg_type=RTM_NEWLINK,
+                    msg_flags=NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
+                )
+            )
 
     def remove(self, index: int, *, netns: Netns) -> None:
         """Fulfil the port."""
         with _route(netns, f"remove interface {index}") as route:
             route.link("del", index=index)
+
+
+def child_request(parent: int, *, name: str, pkey: int) -> Any:
+    """Write the request for an IPoIB child, with its partition in it."""
+    request = LinkMessage()
+    data = {"attrs": [("IFLA_IPOIB_PKEY", pkey)]}
+    info = {"attrs": [("IFLA_INFO_KIND", "ipoib"), ("IFLA_INFO_DATA", data)]}
+    request["attrs"] = [
+        ("IFLA_IFNAME", name),
+        ("IFLA_LINK", parent),
+        ("IFLA_LINKINFO", info),
+    ]
+    return request
 
 
 @contextmanager
@@ -89,6 +117,7 @@ def _route(netns: Netns, what: str) -> Iterator[Any]:
         with IPRoute(fileno=raw.detach(), ext_ack=True) as route:
             marshal = route.asyncore.marshal
             marshal.msg_map = {**marshal.msg_map, RTM_NEWLINK: LinkMessage}
+            route.asyncore.status["nlm_generator"] = False  # which IPRoute leaves unset
             yield route
     except NetlinkError as error:
         raise _refused(f"the kernel did not {what} in {netns.id}: {error}", error.code) from error

@@ -150,6 +150,14 @@ def test_the_kernels_refusals_carry_its_errno(pod: Netns, host: Netns, wire: str
         LINKS.configure(index, netns=pod, mtu=5)
 
 
+def test_a_kernel_without_ipoib_refuses_a_partition(host: Netns, wire: str) -> None:
+    """The request reaches the kernel, and its answer is not taken for success."""
+    if Path("/sys/module/ib_ipoib").exists():
+        pytest.skip("needs a kernel without ib_ipoib")
+    with refused_with(errno.EOPNOTSUPP):
+        LINKS.add_pkey_child(named(host, wire).index, name="ibt.8001", pkey=0x8001, netns=host)
+
+
 def test_nothing_is_left_open_and_no_thread_elsewhere(host: Netns, pod: Netns) -> None:
     """Hundreds of calls cost no descriptor, and this thread stays where it is."""
     LINKS.list(pod)

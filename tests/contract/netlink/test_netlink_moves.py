@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import errno
 
-from contract.netlink.netlink_machines import DUAL, FIRST, NETDEVS, SECOND, Scene, refused_with
+from contract.netlink.netlink_machines import (
+    DUAL,
+    FIRST,
+    IB_MTUS,
+    NETDEVS,
+    SECOND,
+    Scene,
+    refused_with,
+)
 from ibdra_domain.hardware import CharDeviceKind
 
 
@@ -34,7 +42,7 @@ def test_a_move_makes_the_interface_anew_and_down(exclusive: Scene) -> None:
     exclusive.enter()
     after = exclusive.parent(exclusive.landing)
     assert before.index != after.index
-    assert (False, 2044) == (after.up, after.mtu)
+    assert (False, IB_MTUS[FIRST, 1] - 4) == (after.up, after.mtu)
     with refused_with(errno.ENODEV):
         exclusive.links.configure(before.index, netns=exclusive.host, up=True)
 

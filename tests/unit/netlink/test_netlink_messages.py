@@ -21,7 +21,7 @@ from ibdra_adapters.netlink.rdma_messages import (
     message_type,
     nldevmsg,
 )
-from ibdra_adapters.netlink.rtnetlink import LinkMessage
+from ibdra_adapters.netlink.rtnetlink import LinkMessage, child_request
 from ibdra_domain.ports.events import EventSource
 
 
@@ -67,6 +67,16 @@ def test_an_infiniband_address_is_read_whole() -> None:
     decoded = LinkMessage(message(16, header + attribute(1, address)))
     decoded.decode()
     assert address.hex(":") == decoded.get_attr("IFLA_ADDRESS")
+
+
+def test_a_childs_request_carries_its_partition() -> None:
+    """IFLA_IPOIB_PKEY is attribute 1, two bytes, inside the link's data (if_link.h)."""
+    request = child_request(4, name="ib0.8001", pkey=0x8001)
+    request.encode()
+    raw = bytes(request.data)
+    assert struct.pack("HHH", 6, 1, 0x8001) in raw
+    assert attribute(1, b"ipoib\0")[4:10] in raw
+    assert attribute(5, struct.pack("I", 4)) in raw
 
 
 UEVENT = (
