@@ -1,14 +1,13 @@
-"""Why: virtual functions are made by sysfs and given their GUIDs by rtnetlink.
+"""Why: virtual functions are made and bound through switches that each can do great harm.
 
-Two ports, fulfilled by the two.  Every method raises KernelRefused with the kernel's errno.
+Every method raises KernelRefused with the kernel's errno.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from ibdra_domain.identifiers import Guid, PciAddress
-from ibdra_domain.ports.netlink import Netns
+from ibdra_domain.identifiers import PciAddress
 
 
 class SriovControl(Protocol):
@@ -28,15 +27,3 @@ class SriovControl(Protocol):
 
     def unbind(self, function: PciAddress) -> None:
         """Unbind a function from its driver; one without a driver is a success."""
-
-
-class VfControl(Protocol):
-    """What a PF says about its VFs, through the PF's interface."""
-
-    def set_guids(
-        self, pf_link: int, vf: int, *, node_guid: Guid, port_guid: Guid, netns: Netns
-    ) -> None:
-        """Set a VF's GUIDs; they take effect when the VF is bound again."""
-
-    def follow_pf(self, pf_link: int, vf: int, *, netns: Netns) -> None:
-        """Let a VF's link state follow its PF's (policy ``auto``)."""
