@@ -200,3 +200,17 @@ def test_sriov_of_a_function_that_is_not_there_is_refused() -> None:
         SysfsSriov().set_num_vfs(nowhere, 4)
     with refused_with(errno.ENODEV):
         SysfsSriov().unbind(nowhere)
+
+
+def test_a_pid_that_another_process_may_have_by_now_is_esrch(tmp_path: Path) -> None:
+    """The process ended while its namespace was looked up: what was opened is not its own."""
+    ended = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # ended, and its pid not free yet
+    folder = tmp_path / str(ended.pid) / "ns"
+    folder.mkdir(parents=True)
+    (folder / "net").symlink_to(OURS)
+    before = open_descriptors()
+    with refused_with(errno.ESRCH):
+        LinuxNamespaces(proc=tmp_path).of_process(ended.pid)
+    assert before == open_descriptors()
+    ended.wait()
