@@ -36,7 +36,6 @@ ZERO_GUID = Guid("0000:0000:0000:0000")
 _GUID = re.compile(r"[0-9a-f]{4}(?::[0-9a-f]{4}){3}\Z")
 _GID = re.compile(r"[0-9a-f]{4}(?::[0-9a-f]{4}){7}\Z")
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]\Z")
-_DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
 def parse_guid(text: str) -> Guid:
@@ -87,11 +86,6 @@ def gid_prefix(gid: Gid) -> str:
     return gid[:19]
 
 
-def gid_guid(gid: Gid) -> Guid:
-    """Give the port GUID: the last four groups."""
-    return Guid(gid[20:])
-
-
 _IPOIB_ADDRESS = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){19}\Z")
 
 
@@ -125,11 +119,6 @@ def format_pkey(pkey: int) -> str:
     return f"{pkey:#06x}"
 
 
-def is_full_member(pkey: int) -> bool:
-    """Tell full from limited membership (bit 15)."""
-    return bool(pkey & FULL_MEMBER)
-
-
 def partition_of(pkey: int) -> int:
     """Give the partition number: the key without its membership bit."""
     return pkey & 0x7FFF
@@ -155,8 +144,3 @@ def pci_sort_key(address: PciAddress) -> tuple[int, str]:
 def device_name(address: PciAddress, port: int) -> DeviceName:
     """Name a port's DRA device by what never changes: ``pci-0000-3b-00-1-port1`` (D1)."""
     return DeviceName(f"pci-{address.replace(':', '-').replace('.', '-')}-port{port}")
-
-
-def is_dns_label(text: str) -> bool:
-    """RFC 1123 label, as Kubernetes asks of device and request names."""
-    return bool(_DNS_LABEL.match(text))

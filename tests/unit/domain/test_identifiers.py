@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,12 +14,9 @@ from ibdra_domain.identifiers import (
     device_name,
     format_pkey,
     gid_from_bytes,
-    gid_guid,
     gid_prefix,
     guid_from_int,
     guid_to_int,
-    is_dns_label,
-    is_full_member,
     parse_gid,
     parse_guid,
     parse_pci_address,
@@ -27,7 +26,7 @@ from ibdra_domain.identifiers import (
     port_guid_of,
 )
 from unit.domain.domain_facts import GID0, IPOIB_ADDRESS, NODE_GUID, PORT_GUID
-from unit.domain.domain_strategies import dns_labels, pci_address, pci_addresses, pci_numbers
+from unit.domain.domain_strategies import pci_address, pci_addresses, pci_numbers
 
 port_numbers = st.integers(1, 255)
 
@@ -76,7 +75,7 @@ def test_gids_keep_their_bytes(raw: bytes) -> None:
     assert gid == parse_gid(gid)
     assert raw == bytes.fromhex(gid.replace(":", ""))
     assert raw[:8] == bytes.fromhex(gid_prefix(gid).replace(":", ""))
-    assert int.from_bytes(raw[8:], "big") == guid_to_int(gid_guid(gid))
+    assert int.from_bytes(raw[8:], "big") == int(gid[20:].replace(":", ""), 16)
 
 
 @given(st.binary(max_size=40).filter(lambda raw: len(raw) != 16))
@@ -113,7 +112,7 @@ def test_pkeys_go_to_text_and_back(value: int) -> None:
     text = format_pkey(value)
     assert 6 == len(text)
     assert value == parse_pkey(text)
-    assert value == (0x8000 if is_full_member(value) else 0) + partition_of(value)
+    assert value == (value & 0x8000) + partition_of(value)
 
 
 @pytest.mark.parametrize("text", ["", "0x", "8001h", "0x10000", "-1", "0x8001 0x8002", "9" * 5000])
@@ -155,7 +154,7 @@ def test_a_device_name_says_address_and_port() -> None:
 def test_device_names_are_dns_labels(address: PciAddress, port: int) -> None:
     """The API server takes every name we make."""
     name = device_name(address, port)
-    assert is_dns_label(name)
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name)
     assert len(name) <= 63
 
 
@@ -166,15 +165,3 @@ def test_device_names_are_injective(
     """Two ports never share a name."""
     same = (address, port) == (other, other_port)
     assert same == (device_name(address, port) == device_name(other, other_port))
-
-
-@given(dns_labels)
-def test_dns_labels_are_recognised(text: str) -> None:
-    """Letters, digits and inner hyphens, up to 63."""
-    assert is_dns_label(text)
-
-
-@pytest.mark.parametrize("text", ["", "-a", "a-", "A", "a.b", "a_b", "a\n", "ä", "a" * 64])
-def test_other_texts_are_no_dns_labels(text: str) -> None:
-    """As RFC 1123 has it."""
-    assert not is_dns_label(text)
