@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import msgspec
 
@@ -31,6 +32,7 @@ from ibdra_domain.ports.netlink import Link, NetnsId
 __all__ = ["FakeKernel", "FakePort", "FakeRdma", "refused"]
 
 NSFS_DEVICE = 4
+FIRST_INODE = 4026532200
 
 
 class FakeKernel:
@@ -51,14 +53,14 @@ class FakeKernel:
     ) -> None:
         self.isolation = isolation
         self.ipoib_follows_device = ipoib_follows_device
-        self.init_netns = NetnsId(NSFS_DEVICE, 4026531840)
+        self.init_netns = NetnsId(NSFS_DEVICE, 4026531840, 1)
         self.devices: dict[str, FakeRdma] = {}
         self.links: dict[int, FakeLink] = {}
         self.processes: dict[int, NetnsId] = {}
         self.handles: dict[NetnsId, int] = {}
         self.watchers: list[Callable[[FakeRdma], None]] = []
         self._next_index = 2
-        self._next_inode = 4026532200
+        self._next_cookie = 4096
         self._next_pid = 4200
 
     # -- the machine -----------------------------------------------------------------
@@ -83,8 +85,7 @@ class FakeKernel:
     def start_process(self, netns: NetnsId | None = None) -> int:
         """Start a process, in a new namespace of its own or in one there is; give its pid."""
         if netns is None:
-            netns = NetnsId(NSFS_DEVICE, self._next_inode)
-            self._next_inode += 1
+            netns = self._new_netns()
         self._next_pid += 1
         self.processes[self._next_pid] = netns
         return self._next_pid
@@ -242,6 +243,13 @@ class FakeKernel:
             name = found.link.name
             found.netns = self.init_netns
             self.change(found, up=False, name=f"dev{found.link.index}" if name in names else name)
+
+    def _new_netns(self) -> NetnsId:
+        """Make a namespace: its inode is the lowest free one, maybe a dead namespace's."""
+        taken = {n.inode for n in (*self.handles, *self.processes.values())}
+        inode = next(i for i in count(FIRST_INODE) if i not in taken)
+        self._next_cookie += 1
+        return NetnsId(NSFS_DEVICE, inode, self._next_cookie)
 
     def _children_of(self, parent: FakeLink) -> list[FakeLink]:
         """Give its children wherever they are; indexes are unique on this machine."""

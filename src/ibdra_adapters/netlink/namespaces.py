@@ -15,6 +15,7 @@ import errno
 import os
 import select
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from ibdra_domain.errors import KernelRefused
 from ibdra_domain.ports.netlink import Netns, NetnsId
 
 CLONE_NEWNET = 0x40000000
+SO_NETNS_COOKIE = 71
 _MOUNTED = (Path("/run/netns"), Path("/var/run/docker/netns"))
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -33,7 +35,7 @@ class LinuxNetns:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         status = os.fstat(fd)
-        self._id = NetnsId(status.st_dev, status.st_ino)
+        self._id = NetnsId(status.st_dev, status.st_ino, _cookie(fd))
 
     @property
     def id(self) -> NetnsId:
@@ -128,13 +130,31 @@ class LinuxNamespaces:
 def socket_in(netns: Netns, protocol: int) -> socket.socket:
     """Make a netlink socket inside a namespace.  Raises KernelRefused."""
     fd = fd_of(netns)
+    try:
+        return _made_in(fd, socket.AF_NETLINK, protocol)
+    except OSError as error:
+        raise _refused(f"no netlink socket in namespace {netns.id}", error) from error
+
+
+def _cookie(fd: int) -> int:
+    """Ask for a namespace's cookie; 0 where the kernel has none, or it may not be entered."""
+    try:
+        with _made_in(fd, socket.AF_UNIX, 0) as sock:
+            cookie = sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+            return int.from_bytes(cookie, sys.byteorder)
+    except OSError:
+        return 0
+
+
+def _made_in(fd: int, family: int, protocol: int) -> socket.socket:
+    """Make a socket inside a namespace, in a thread that ends there.  Raises OSError."""
     made: list[socket.socket] = []
     failed: list[OSError] = []
 
     def work() -> None:
         try:
             enter(fd)
-            made.append(socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, protocol))
+            made.append(socket.socket(family, socket.SOCK_DGRAM, protocol))
         except OSError as error:
             failed.append(error)
 
@@ -142,7 +162,7 @@ def socket_in(netns: Netns, protocol: int) -> socket.socket:
     thread.start()
     thread.join()
     if failed:
-        raise _refused(f"no netlink socket in namespace {netns.id}", failed[0]) from failed[0]
+        raise failed[0]
     return made[0]
 
 

@@ -16,10 +16,15 @@ from ibdra_domain.identifiers import Guid
 
 
 class NetnsId(msgspec.Struct, frozen=True):
-    """What tells one network namespace from another: its nsfs file's device and inode."""
+    """What tells one network namespace from another: its nsfs file's device and inode.
+
+    The kernel gives a dead namespace's inode to the next one, so a namespace also has a
+    cookie, given once a boot (``SO_NETNS_COOKIE``; 0 before kernel 5.14).
+    """
 
     device: int
     inode: int
+    cookie: int = 0
 
     def __str__(self) -> str:
         return f"net:[{self.inode}]"

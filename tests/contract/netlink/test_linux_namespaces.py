@@ -83,7 +83,7 @@ def open_descriptors() -> int:
 
 def test_a_process_namespace_is_found_again_by_what_it_is(pid: int, pod: Netns) -> None:
     """By device and inode, as long as a process is in it."""
-    assert pod.id != NetnsId(OURS.stat().st_dev, OURS.stat().st_ino)
+    assert (pod.id.device, pod.id.inode) != (OURS.stat().st_dev, OURS.stat().st_ino)
     found = NAMESPACES.find(pod.id)
     assert found is not None
     assert pod.id == found.id
@@ -94,6 +94,17 @@ def test_a_process_namespace_is_found_again_by_what_it_is(pid: int, pod: Netns) 
 def test_what_never_was_is_not_found() -> None:
     """A namespace that nothing keeps alive is None, no error."""
     assert NAMESPACES.find(NetnsId(4, 1)) is None
+
+
+def test_a_namespace_has_a_cookie_that_no_other_ever_gets(pid: int, pod: Netns) -> None:
+    """Inodes are given out again, cookies are not; asked twice, it is the same."""
+    again = NAMESPACES.of_process(pid)
+    host = NAMESPACES.host()
+    assert pod.id.cookie == again.id.cookie != 0
+    assert pod.id.cookie != host.id.cookie
+    again.close()
+    host.close()
+    assert NAMESPACES.find(NetnsId(pod.id.device, pod.id.inode, pod.id.cookie + 1)) is None
 
 
 def test_a_process_that_is_gone_is_esrch() -> None:
@@ -168,7 +179,7 @@ def test_nothing_is_left_open_and_no_thread_elsewhere(host: Netns, pod: Netns) -
             LINKS.configure(9999, netns=pod, up=True)
     assert before == open_descriptors()
     assert [] == [t.name for t in threading.enumerate() if t.name == "ibdra-setns"]
-    assert host.id == NetnsId(OURS.stat().st_dev, OURS.stat().st_ino)
+    assert (host.id.device, host.id.inode) == (OURS.stat().st_dev, OURS.stat().st_ino)
 
 
 def test_rdma_netlink_that_the_kernel_lacks_says_what_to_load() -> None:

@@ -64,6 +64,15 @@ def test_a_dead_namespace_is_not_found(scene: Scene) -> None:
     assert scene.machine.namespaces.find(scene.pod.id) is None
 
 
+def test_a_dead_namespace_is_not_taken_for_the_one_that_got_its_inode(scene: Scene) -> None:
+    """The kernel gives inodes out again; whoever remembers the dead one must not be misled."""
+    scene.die()
+    heirs = [scene.machine.start_process() for _ in range(3)]
+    assert scene.machine.namespaces.find(scene.pod.id) is None
+    for pid in heirs:
+        scene.machine.end_process(pid)
+
+
 def test_an_open_handle_keeps_a_namespace_alive(scene: Scene) -> None:
     """After its last process has ended a namespace can be found until it is closed."""
     scene.machine.end_process(scene.pid)

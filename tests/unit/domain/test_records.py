@@ -75,4 +75,4 @@ def test_an_administrators_ports_do_not_move() -> None:
 def test_two_namespaces_are_told_apart() -> None:
     """By device and inode, both."""
     assert NetnsId(4, 1) == NetnsId(4, 1)
-    assert 3 == len({NetnsId(4, 1), NetnsId(4, 2), NetnsId(5, 1)})
+    assert 4 == len({NetnsId(4, 1), NetnsId(4, 2), NetnsId(5, 1), NetnsId(4, 1, 7)})
