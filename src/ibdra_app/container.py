@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from dependency_injector import containers, providers
 
 from ibdra_app.attaching import Attaching
+from ibdra_app.counts import Counts
+from ibdra_app.detaching import Detaching
 from ibdra_app.discovery import Discovery
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover
@@ -21,7 +23,15 @@ from ibdra_app.preparing import Preparing
 from ibdra_app.publishing import Publishing
 from ibdra_app.recovery import Recovery
 from ibdra_app.settings import Settings
-from ibdra_app.sources import make_machine, make_selectors, make_sysfs, make_verbs, scratched
+from ibdra_app.sources import (
+    make_kernel,
+    make_machine,
+    make_selectors,
+    make_sysfs,
+    make_verbs,
+    scratched,
+)
+from ibdra_domain.ports.runtime import AttachedMarks
 from ibdra_domain.publication import DRIVER_NAME
 from ibdra_domain.records import ClaimRecord
 
@@ -43,6 +53,12 @@ def _cdi(settings: Settings) -> CdiFolder:
     from ibdra_adapters.cdi.files import CdiFolder
 
     return CdiFolder(settings.cdi_folder, driver=DRIVER_NAME)
+
+
+def _marks() -> AttachedMarks:
+    from ibdra_adapters.hook.fake_marks import FakeMarks
+
+    return FakeMarks()
 
 
 def _api() -> FakeKubeApi:
@@ -84,19 +100,39 @@ class Container(containers.DeclarativeContainer):
     claims = providers.Singleton(_claims, api)
     slices = providers.Singleton(_slices, api, settings)
 
+    kernel = providers.Singleton(make_kernel, settings, machine.provider)
+    marks = providers.Singleton(_marks)
+    counts = providers.Singleton(Counts)
+
     discovery = providers.Singleton(
         Discovery, sysfs=sysfs, verbs=verbs, include_ethernet=settings.provided.include_ethernet
     )
     mover = providers.Singleton(
-        Mover, rdma=machine.provided.rdma, links=machine.provided.links, sysfs=sysfs
+        Mover,
+        rdma=kernel.provided.rdma,
+        links=kernel.provided.links,
+        sysfs=sysfs,
+        watch=kernel.provided.watch,
+        clock=kernel.provided.clock,
+    )
+    detaching = providers.Singleton(
+        Detaching,
+        ledger=ledger,
+        mover=mover,
+        namespaces=kernel.provided.namespaces,
+        marks=marks,
+        counts=counts,
     )
     attaching = providers.Singleton(
         Attaching,
         ledger=ledger,
         mover=mover,
-        namespaces=machine.provided.namespaces,
+        detaching=detaching,
+        namespaces=kernel.provided.namespaces,
         sysfs=sysfs,
         cdi=cdi,
+        marks=marks,
+        counts=counts,
         hook=settings.provided.hook,
         with_umad=settings.provided.with_umad,
     )
@@ -107,7 +143,8 @@ class Container(containers.DeclarativeContainer):
         sysfs=sysfs,
         cdi=cdi,
         ledger=ledger,
-        attaching=attaching,
+        detaching=detaching,
+        counts=counts,
         pool=settings.provided.node,
         hook=settings.provided.hook,
         with_umad=settings.provided.with_umad,
@@ -116,7 +153,10 @@ class Container(containers.DeclarativeContainer):
         Recovery,
         ledger=ledger,
         attaching=attaching,
+        detaching=detaching,
+        claims=claims,
         cdi=cdi,
+        marks=marks,
         sysfs=sysfs,
         hook=settings.provided.hook,
         with_umad=settings.provided.with_umad,

@@ -35,6 +35,7 @@ from ibdra_domain.inventory import Inventory
 from ibdra_domain.kube_objects import DeviceClass, ResourceClaim
 from ibdra_domain.ports.driver import ClaimRef, PreparedDevice
 from ibdra_domain.ports.netlink import NetnsId
+from ibdra_domain.ports.runtime import ContainerStart
 
 Json = dict[str, Any]
 EXAMPLES = tuple(f"ib-test{number}" for number in range(1, 6))
@@ -83,7 +84,10 @@ class Demo:
         """Stand in for the hook helper on the host: OCI state in, attach, or refuse."""
         if path != self._settings.hook.path or args[:2] != ("ibdra-hook", "attach"):
             raise AttachRefused(f"{path} is not this driver's hook", remedy="compare the CDI spec")
-        self._attaching.attach(args[2], int(msgspec.json.decode(state)["pid"]))
+        oci = msgspec.json.decode(state)
+        self._attaching.attach(
+            ContainerStart(claim=args[2], pid=oci["pid"], container=oci["id"], nodes=args[3])
+        )
 
     def _classes(self) -> dict[str, DeviceClass]:
         return {

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from ibdra_app.discovery import Discovery
 from ibdra_app.settings import Settings
 from ibdra_domain.errors import InvalidProfile
+from ibdra_domain.ports.events import Events
+from ibdra_domain.ports.netlink import Links, Namespaces, RdmaDevices
 from ibdra_domain.ports.selectors import Selectors
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.ports.verbs import Verbs
@@ -62,6 +65,36 @@ def make_verbs(settings: Settings, machine: Callable[[], SimulatedMachine]) -> V
     from ibdra_adapters.verbs.libibverbs import LibIbverbs
 
     return LibIbverbs()
+
+
+class KernelPorts(NamedTuple):
+    """The ports that change a machine, and what waits for it."""
+
+    namespaces: Namespaces
+    rdma: RdmaDevices
+    links: Links
+    watch: Callable[[], Events]
+    clock: Callable[[], float]
+
+
+def make_kernel(settings: Settings, machine: Callable[[], SimulatedMachine]) -> KernelPorts:
+    """Choose the kernel.  Raises InvalidProfile for a captured tree, which has none."""
+    if settings.simulate is not None:
+        made = machine()
+        return KernelPorts(made.namespaces, made.rdma, made.links, made.watch, made.kernel.clock)
+    if settings.sysfs_root is not None:
+        raise InvalidProfile(
+            f"{settings.sysfs_root} stands for /sys, and no kernel is behind it",
+            remedy="take --sysfs-root away, or give --simulate PROFILE",
+        )
+    from ibdra_adapters.netlink.events import LinuxEvents
+    from ibdra_adapters.netlink.namespaces import LinuxNamespaces
+    from ibdra_adapters.netlink.rdma import LinuxRdmaDevices
+    from ibdra_adapters.netlink.rtnetlink import LinuxLinks
+
+    namespaces = LinuxNamespaces()
+    rdma = LinuxRdmaDevices(namespaces)
+    return KernelPorts(namespaces, rdma, LinuxLinks(), LinuxEvents, time.monotonic)
 
 
 def make_selectors() -> Selectors:

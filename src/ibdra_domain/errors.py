@@ -19,6 +19,8 @@ one of these.
     │   ├── DeviceRefused           the device is not here, held by another, or not fit
     │   ├── ConfigRefused           the port cannot do what the IbConfig asks for
     │   ├── AttachRefused           the container cannot get the device in this state
+    │   │   └── NotSettled      the device is on its way: look again when something changed
+    │   ├── IsolationRefused        the machine's RDMA mode is not the one demanded
     │   └── ProvisioningRefused     VFs cannot be created as asked without harm
     └── PortFailed                  something outside this process failed
         ├── HardwareUnreadable      sysfs or libibverbs cannot be read at all
@@ -103,6 +105,14 @@ class ConfigRefused(Refusal):
 
 class AttachRefused(Refusal):
     """The container cannot be given its device in the present state."""
+
+
+class NotSettled(AttachRefused):
+    """The kernel has not brought the device or its interface yet; it may do so any moment."""
+
+
+class IsolationRefused(Refusal):
+    """The machine's RDMA isolation mode is not the one demanded, and cannot be switched."""
 
 
 class ProvisioningRefused(Refusal):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ibdra_adapters.netlink.fake import FakeLinks, FakeNamespaces, FakeRdmaDevices
+from ibdra_adapters.netlink.fake_events import FakeEvents
 from ibdra_adapters.netlink.fake_kernel import FakeKernel, FakePort, FakeRdma
 from ibdra_adapters.simulation.profile import PortProfile, Profile, SimulatedHca, expand
 from ibdra_adapters.simulation.sysfs_tree import SysfsWriter
@@ -49,6 +50,10 @@ class SimulatedMachine:
             self.kernel.add_device(hca.name, pci=hca.pci, ports=_kernel_ports(hca))
             self._show(self.kernel.devices[hca.name])
         self.kernel.watchers.append(self._show)
+
+    def watch(self) -> FakeEvents:
+        """Listen to what happens."""
+        return FakeEvents(self.kernel)
 
     def set_traffic_class(self, rdma_device: str, port: int, value: int) -> None:
         """Do what the vendor's driver does when its file is written."""

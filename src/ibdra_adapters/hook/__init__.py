@@ -1,0 +1,1 @@
+"""The runtime hook's two ends on this side: the socket it asks, the marks it may trust."""
