@@ -27,6 +27,7 @@ from ibdra_app.sources import (
     make_kernel,
     make_machine,
     make_selectors,
+    make_stage,
     make_sysfs,
     make_verbs,
     scratched,
@@ -101,6 +102,7 @@ class Container(containers.DeclarativeContainer):
     slices = providers.Singleton(_slices, api, settings)
 
     kernel = providers.Singleton(make_kernel, settings, machine.provider)
+    stage = providers.Singleton(make_stage, settings, machine.provider)
     marks = providers.Singleton(_marks)
     counts = providers.Singleton(Counts)
 

@@ -25,6 +25,7 @@ from ibdra_domain.errors import InvalidProfile
 from ibdra_domain.ports.events import Events
 from ibdra_domain.ports.netlink import Links, Namespaces, RdmaDevices
 from ibdra_domain.ports.selectors import Selectors
+from ibdra_domain.ports.stage import Stage
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.ports.verbs import Verbs
 
@@ -95,6 +96,17 @@ def make_kernel(settings: Settings, machine: Callable[[], SimulatedMachine]) -> 
     namespaces = LinuxNamespaces()
     rdma = LinuxRdmaDevices(namespaces)
     return KernelPorts(namespaces, rdma, LinuxLinks(), LinuxEvents, time.monotonic)
+
+
+def make_stage(settings: Settings, machine: Callable[[], SimulatedMachine]) -> Stage:
+    """Choose where the demo's pods run."""
+    if settings.simulate is not None:
+        from ibdra_adapters.simulation.stage import SimulatedStage
+
+        return SimulatedStage(machine())
+    from ibdra_adapters.netlink.throwaway import ThrowAwayPods
+
+    return ThrowAwayPods()
 
 
 def make_selectors() -> Selectors:

@@ -82,8 +82,16 @@ def attach_steps(
     to this port's name: the kernel may have given it to one of their new interfaces.
 
     Raises NotSettled while the device or its interface is in neither namespace, and
-    AttachRefused if the interface's name is taken in the container.
+    AttachRefused if the interface's name is taken in the container, or if the machine
+    isolates less than when the device was allocated.
     """
+    if port.device.isolation is RdmaIsolation.EXCLUSIVE and view.isolation is RdmaIsolation.SHARED:
+        raise AttachRefused(
+            f"{view.rdma_device} was allocated with exclusive RDMA isolation, and the machine is "
+            "in shared mode now",
+            remedy="set the mode back (`rdma system`), or delete the pod so that it is allocated "
+            "anew",
+        )
     before = leaving_steps(port, view)
     if view.isolation is RdmaIsolation.EXCLUSIVE and Place.CONTAINER not in view.rdma_in:
         if Place.HOST not in view.rdma_in:

@@ -274,7 +274,7 @@ def test_a_device_that_does_not_come_home_is_noticed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(FakeKernel, "_re_create", stays)
     ran = broken()
     assert "LEFT OVER" in ran.out
-    assert "RDMA device mlx5_0v0: was in net:[4026531840]" in ran.out
+    assert "RDMA device mlx5_0v0: was at home, is gone" in ran.out
 
 
 def test_an_example_that_finds_no_device_is_noticed(tmp_path: Path) -> None:
