@@ -15,6 +15,7 @@ from dependency_injector import containers, providers
 
 from ibdra_app.attaching import Attaching
 from ibdra_app.counts import Counts
+from ibdra_app.daemon import Daemon
 from ibdra_app.detaching import Detaching
 from ibdra_app.discovery import Discovery
 from ibdra_app.ledger import Ledger
@@ -32,13 +33,16 @@ from ibdra_app.sources import (
     make_verbs,
     scratched,
 )
+from ibdra_app.watching import Watching
+from ibdra_domain.ports.kube import Claims
 from ibdra_domain.ports.runtime import AttachedMarks
 from ibdra_domain.publication import DRIVER_NAME
 from ibdra_domain.records import ClaimRecord
 
 if TYPE_CHECKING:
     from ibdra_adapters.cdi.files import CdiFolder
-    from ibdra_adapters.kube.fake import FakeClaims, FakeSlices
+    from ibdra_adapters.hook.server import HookServer
+    from ibdra_adapters.kube.fake import FakeSlices
     from ibdra_adapters.kube.fake_api import FakeKubeApi
     from ibdra_adapters.kubelet import KubeletPlugin
 
@@ -56,10 +60,17 @@ def _cdi(settings: Settings) -> CdiFolder:
     return CdiFolder(settings.cdi_folder, driver=DRIVER_NAME)
 
 
-def _marks() -> AttachedMarks:
-    from ibdra_adapters.hook.fake_marks import FakeMarks
+def _marks(settings: Settings) -> AttachedMarks:
+    from ibdra_adapters.hook.marks import MarkFolder
+    from ibdra_adapters.state.boot import read_boot_id
 
-    return FakeMarks()
+    return MarkFolder(settings.marks_folder, boot_id=read_boot_id())
+
+
+def _hook_server(settings: Settings, attaching: Attaching) -> HookServer:
+    from ibdra_adapters.hook.server import HookServer
+
+    return HookServer(settings.hook_socket, hook=attaching)
 
 
 def _api() -> FakeKubeApi:
@@ -68,7 +79,11 @@ def _api() -> FakeKubeApi:
     return FakeKubeApi()
 
 
-def _claims(api: FakeKubeApi) -> FakeClaims:
+def _claims(settings: Settings, api: FakeKubeApi) -> Claims:
+    if settings.claims_folder is not None:
+        from ibdra_adapters.kube.folder import FolderClaims
+
+        return FolderClaims(settings.claims_folder)
     from ibdra_adapters.kube.fake import FakeClaims
 
     return FakeClaims(api)
@@ -83,7 +98,9 @@ def _slices(api: FakeKubeApi, settings: Settings) -> FakeSlices:
 def _plugin(settings: Settings, driver: Preparing) -> KubeletPlugin:
     from ibdra_adapters.kubelet import KubeletPlugin
 
-    return KubeletPlugin(DRIVER_NAME, driver, kubelet_dir=settings.kubelet_folder)
+    return KubeletPlugin(
+        DRIVER_NAME, driver, kubelet_dir=settings.kubelet_folder, instance=settings.instance
+    )
 
 
 class Container(containers.DeclarativeContainer):
@@ -98,12 +115,12 @@ class Container(containers.DeclarativeContainer):
     cdi = providers.Singleton(_cdi, settings)
     selectors = providers.Singleton(make_selectors)
     api = providers.Singleton(_api)
-    claims = providers.Singleton(_claims, api)
+    claims = providers.Singleton(_claims, settings, api)
     slices = providers.Singleton(_slices, api, settings)
 
     kernel = providers.Singleton(make_kernel, settings, machine.provider)
     stage = providers.Singleton(make_stage, settings, machine.provider)
-    marks = providers.Singleton(_marks)
+    marks = providers.Singleton(_marks, settings)
     counts = providers.Singleton(Counts)
 
     discovery = providers.Singleton(
@@ -171,6 +188,19 @@ class Container(containers.DeclarativeContainer):
         node=settings.provided.node,
     )
     plugin = providers.Singleton(_plugin, settings, preparing)
+    hook_server = providers.Singleton(_hook_server, settings, attaching)
+    watching = providers.Singleton(
+        Watching, detaching=detaching, publishing=publishing, watch=kernel.provided.watch
+    )
+    daemon = providers.Singleton(
+        Daemon,
+        recovery=recovery,
+        watching=watching,
+        rdma=kernel.provided.rdma,
+        demand=settings.provided.isolation,
+        hook=hook_server,
+        plugin=plugin,
+    )
 
 
 @contextmanager

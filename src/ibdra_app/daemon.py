@@ -17,7 +17,7 @@ from typing import Protocol
 from ibdra_app.isolation import ensure_isolation
 from ibdra_app.recovery import Recovery
 from ibdra_app.watching import Watching
-from ibdra_domain.errors import IsolationRefused
+from ibdra_domain.errors import IsolationRefused, KernelRefused
 from ibdra_domain.hardware import IsolationDemand
 from ibdra_domain.ports.netlink import RdmaDevices
 
@@ -68,11 +68,11 @@ class Daemon:
         """
         await asyncio.to_thread(self._recovery.run)
         await asyncio.to_thread(self._recovery.forget_orphans)
+        if not await self._isolated(stop):
+            return
         async with AsyncExitStack() as stack:
             watcher = asyncio.create_task(self._watching.run(), name="ibdra-watching")
             stack.push_async_callback(_ended, watcher)
-            if not await self._isolated(stop):
-                return
             for service in self._services:
                 await service.start()
                 stack.push_async_callback(service.stop)
@@ -87,8 +87,11 @@ class Daemon:
         while not stop.is_set():
             try:
                 await asyncio.to_thread(ensure_isolation, self._demand, self._rdma)
-            except IsolationRefused as error:
-                _log.error("not ready: %s", error)  # noqa: TRY400 -- a state to be seen, no bug
+            except (IsolationRefused, KernelRefused) as error:
+                if self._demand is IsolationDemand.AUTO:  # no RDMA here, or not yet
+                    _log.warning("RDMA isolation is unknown: %s", error)
+                    return True
+                _log.error("not ready: %s", error)
             else:
                 return True
             with contextlib.suppress(TimeoutError):

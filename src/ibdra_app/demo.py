@@ -217,6 +217,7 @@ class Demo:
             self._settings.cdi_folder,
             self._settings.state_folder,
             self._settings.kubelet_folder,
+            self._settings.run_folder,
         ):
             found += [str(path) for path in folder.rglob("*") if not path.is_dir()]
         found += [f"ResourceClaim {c['metadata']['name']}" for c in self._api.list("ResourceClaim")]

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ibdra_domain.container_edits import HookSettings
+from ibdra_domain.hardware import IsolationDemand
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +20,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``sysfs_root`` set means: this directory stands for ``/sys`` and is all there is to
     know, libibverbs would answer for another machine.  ``simulate`` names a machine
     profile; everything that is not sysfs then comes from the simulation too, and
-    ``scratch`` is where its tree is written.
+    ``scratch`` is where its tree is written.  ``run_folder`` must not outlive a boot;
+    ``instance`` tells this process' sockets from another's in a rolling update.
+    ``claims_folder`` stands for an API server: one JSON file a ResourceClaim.
     """
 
     node: str = "localhost"
@@ -31,4 +34,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kubelet_folder: Path = Path("/var/lib/kubelet")
     cdi_folder: Path = Path("/var/run/cdi")
     state_folder: Path = Path("/var/lib/ibdra/claims")
+    run_folder: Path = Path("/run/ibdra")
     hook: HookSettings = HookSettings()
+    isolation: IsolationDemand = IsolationDemand.AUTO
+    instance: str | None = None
+    claims_folder: Path | None = None
+
+    @property
+    def hook_socket(self) -> Path:
+        """Where the hook's helper asks."""
+        return self.run_folder / "hook.sock"
+
+    @property
+    def marks_folder(self) -> Path:
+        """Where the hook's helper looks while nobody answers."""
+        return self.run_folder / "attached"

@@ -31,7 +31,8 @@ one of these.
         │   └── KubeUnavailable     no answer, 429 or 5xx: worth another try
         ├── CdiFailed               CDI spec files
         ├── StateFailed             the driver's own records
-        └── KubeletFailed           sockets shared with the kubelet
+        ├── KubeletFailed           sockets shared with the kubelet
+        └── HookFailed              the attach hook: its socket, its program, what it asks
 """
 
 from __future__ import annotations
@@ -165,3 +166,7 @@ class StateFailed(PortFailed):
 
 class KubeletFailed(PortFailed):
     """The sockets shared with the kubelet could not be set up."""
+
+
+class HookFailed(PortFailed):
+    """The attach hook's socket or program could not be set up, or it asked nonsense."""

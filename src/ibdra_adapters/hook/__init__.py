@@ -1,1 +1,1 @@
-"""The runtime hook's two ends on this side: the socket it asks, the marks it may trust."""
+"""The attach hook's daemon side: its socket, its marks, its program; the marks in memory."""

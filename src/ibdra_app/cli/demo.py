@@ -61,6 +61,7 @@ def command(simulate: str | None, real: bool, as_json: bool, examples: Path | No
             kubelet_folder=base / "kubelet",
             cdi_folder=base / "cdi",
             state_folder=base / "state",
+            run_folder=base / "run",
         )
         with wired(settings) as container:
             demo = Demo(container, examples=examples or examples_folder())

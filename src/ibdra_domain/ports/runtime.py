@@ -1,7 +1,7 @@
-"""Why: a container runtime starts containers by its own clock, and asks us through a hook.
+"""Why: the container runtime asks before it starts a container, and fails it on a "no".
 
-The hook's helper on the host hands over what the runtime told it.  It may answer by itself
-only where nothing has to be done: a mark says which namespace a claim's devices are in.
+The asking is done by a small program that the runtime runs on the host.  It may answer
+by itself only what the driver left word of.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from ibdra_domain.ports.netlink import NetnsId
 
 
 class ContainerStart(msgspec.Struct, frozen=True, kw_only=True):
-    """A container that is about to start with a claim's devices.
+    """A container of a claim that is about to start.
 
     ``claim`` is a UID, ``pid`` the container's first process as the host sees it,
-    ``container`` the runtime's id for it.  ``nodes`` are the device nodes' numbers that
-    the runtime took from the CDI spec (:func:`ibdra_domain.container_edits.node_numbers`),
-    empty where it does not say.  ``pod`` is "namespace/name" where the runtime knows it.
+    ``container`` the runtime's id.  ``nodes`` are the numbers of the claim's character
+    devices that the CDI spec gave to the container, ``231:202,231:203``, or ``-`` for
+    none, empty where it does not say: the runtime may have read an older spec than there
+    is now.  ``pod`` is "namespace/name" where the runtime knows it.
     """
 
     claim: str
@@ -30,27 +31,34 @@ class ContainerStart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContainerHook(Protocol):
-    """What the runtime's hook asks.  Called from worker threads, several at once."""
+    """Who decides whether a container starts.  Called from worker threads, several at once."""
 
     def attach(self, start: ContainerStart) -> None:
-        """Give a container its devices; returning means it may start.
+        """Give the claim's devices to the container.
 
-        Raises IbdraError to refuse: the container then does not start.
+        Raises IbdraError to refuse: then the container does not start, and the error's
+        text is in the runtime's.
         """
 
 
 class AttachedMarks(Protocol):
-    """What the hook's helper may answer by itself, while nobody listens.
+    """What the program on the host may answer by itself: claims that are attached.
 
-    A mark is put after an attach and removed before anything is taken back.  Every
+    A mark is put after the claim was attached and removed before it is detached.  Every
     method raises StateFailed.
     """
 
     def put(self, claim: str, *, netns: NetnsId, nodes: str) -> None:
-        """Say that a claim's devices are in a namespace, with these node numbers."""
+        """Say that containers with these nodes may start in this namespace; replaces.
+
+        A namespace without a cookie is never recognised: its inode may be another's.
+        """
 
     def remove(self, claim: str) -> None:
-        """Take a claim's mark away; one that is not there is a success."""
+        """Take it back; what is not there is a success."""
 
     def claims(self) -> tuple[str, ...]:
         """List the claims that have a mark, sorted."""
+
+    def clear(self) -> None:
+        """Take all of them back."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ibdra_adapters.cdi.fake import FakeCdiSpecs
-from ibdra_adapters.hook.fake_marks import FakeMarks
+from ibdra_adapters.hook.fake import FakeMarks
 from ibdra_adapters.kube.fake import FakeClaims
 from ibdra_adapters.kube.fake_api import FakeKubeApi
 from ibdra_adapters.netlink.fake import FakeLinks, FakeNamespaces, FakeRdmaDevices

@@ -127,7 +127,7 @@ class Node:
     def restarted(self) -> Node:
         """Give the node with a new driver process: same machine, same files, nothing in memory."""
         fresh = Container(settings=self.container.settings())
-        for name in ("machine", "api", "sysfs", "marks"):
+        for name in ("machine", "api", "sysfs"):
             getattr(fresh, name).override(getattr(self.container, name)())
         return Node(fresh, self.folder)
 
@@ -141,6 +141,7 @@ def running_node(folder: Path, *, profile: str = "hpc-hdr100-dual-port") -> Iter
         kubelet_folder=folder / "kubelet",
         cdi_folder=folder / "cdi",
         state_folder=folder / "state",
+        run_folder=folder / "run",
     )
     with wired(settings) as container:
         container.recovery().run()
