@@ -21,7 +21,7 @@ from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover, Spaces
 from ibdra_domain.attachment import attach_steps, leaving_steps, origin_of
 from ibdra_domain.container_edits import HookSettings, node_numbers, to_cdi_spec
-from ibdra_domain.errors import AttachRefused, IbdraError, StateFailed
+from ibdra_domain.errors import AttachRefused, DeviceRefused, IbdraError, StateFailed
 from ibdra_domain.ib_config import IbConfig
 from ibdra_domain.ports.cdi import CdiSpecs
 from ibdra_domain.ports.netlink import Namespaces, Netns
@@ -91,10 +91,10 @@ class Attaching:
                     remedy="delete the pod; the kubelet prepares its claims anew",
                 )
             with closing(self._namespaces.of_process(start.pid)) as container:
+                record = self._free_from_elsewhere(record, container)
                 if container.id == host.id:
                     self._on_host_network(record, start)
                     return
-                record = self._free_from_elsewhere(record, container)
                 try:
                     self._attach(record, start, Spaces(host=host, container=container))
                 except IbdraError:
@@ -104,7 +104,7 @@ class Attaching:
     def is_whole(self, record: ClaimRecord) -> bool:
         """Tell whether an attached claim's devices still are where and as they were put.
 
-        A driver's reset takes them home without asking anybody.
+        A driver's reset takes them home, or gives them other nodes, without asking anybody.
         """
         attachment = record.attachment
         if attachment is None:
@@ -117,7 +117,7 @@ class Attaching:
                 return False
             spaces = Spaces(host=host, container=container)
             try:
-                return not any(
+                return self._nodes_of_now(record) == record.prepared and not any(
                     attach_steps(
                         port,
                         self._mover.view(port, spaces),
@@ -125,7 +125,7 @@ class Attaching:
                     )
                     for port in record.prepared.moving
                 )
-            except AttachRefused:
+            except (AttachRefused, DeviceRefused):
                 return False
 
     def _on_host_network(self, record: ClaimRecord, start: ContainerStart) -> None:
@@ -137,6 +137,8 @@ class Attaching:
 
     def _attach(self, record: ClaimRecord, start: ContainerStart, spaces: Spaces) -> None:
         prepared = record.prepared
+        if record.attachment is not None and not self.is_whole(record):
+            self._marks.remove(start.claim)  # moving anew, its node numbers may be others
         noted, attachment = self._noted(record, start, spaces)
         done = replace(noted, attachment=replace(attachment, phase=Phase.DONE))
         try:
@@ -146,7 +148,8 @@ class Attaching:
                 displaced = self._detaching.displaced(named=port.device.netdev)
                 plan = partial(attach_steps, displaced=displaced)
                 self._mover.settle(port, spaces, plan, patience=PATIENCE)
-            self._ledger.put(done)
+            if done != noted:  # the pod's second container: nothing to write down
+                self._ledger.put(done)
         except IbdraError:
             # Not if the pod's first container has the devices: they stay with it.
             if attachment.phase is Phase.INTENT:
@@ -203,11 +206,10 @@ class Attaching:
         gave other numbers, the spec is corrected and this start refused; the devices stay
         where they are, so that the next try needs no move and its nodes are right (D5).
         """
-        nodes = self._sysfs.char_devices()
-        prepared = record.prepared
-        corrected = with_nodes_of_now(prepared, nodes, with_umad=self._with_umad)
+        prepared, corrected = record.prepared, self._nodes_of_now(record)
         if corrected == prepared:
             return prepared
+        nodes = self._sysfs.char_devices()
         self._cdi.write(
             prepared.claim.uid, to_cdi_spec(corrected, char_devices=nodes, hook=self._hook)
         )
@@ -216,6 +218,10 @@ class Attaching:
             f"the device nodes of claim {prepared.claim} changed when its devices were moved",
             remedy="nothing to do: the CDI spec was corrected and the runtime's next try succeeds",
         )
+
+    def _nodes_of_now(self, record: ClaimRecord) -> PreparedClaim:
+        nodes = self._sysfs.char_devices()
+        return with_nodes_of_now(record.prepared, nodes, with_umad=self._with_umad)
 
 
 def _check_host_network(prepared: PreparedClaim) -> None:

@@ -134,7 +134,8 @@ class Detaching:
         try:
             self._mover.settle(port, spaces, plan, patience=patience)
         except NotSettled as error:
-            if not nothing_comes_home(port, self._mover.view(port, spaces)):
+            # A device on its way shows nowhere for a moment: who has not waited cannot tell.
+            if patience <= 0 or not nothing_comes_home(port, self._mover.view(port, spaces)):
                 raise
             _log.warning(
                 "%s: nothing of it is left to bring home (%s)", port.device.name, error.problem

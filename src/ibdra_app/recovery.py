@@ -8,6 +8,7 @@ put right, and told.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from ibdra_app.attaching import Attaching
 from ibdra_app.detaching import PATIENCE, Detaching
 from ibdra_app.ledger import Ledger
 from ibdra_domain.container_edits import HookSettings, to_cdi_spec
-from ibdra_domain.errors import IbdraError, KubeFailed, KubeNotFound
+from ibdra_domain.errors import DeviceRefused, IbdraError, KubeFailed, KubeNotFound
 from ibdra_domain.ports.cdi import CdiSpecs
 from ibdra_domain.ports.driver import ClaimRef
 from ibdra_domain.ports.kube import Claims
@@ -62,11 +63,8 @@ class Recovery:
         with self._ledger.lock:
             loaded = self._ledger.load()
             notes = list(loaded.warnings)
-            for uid, record in self._ledger.all().items():
-                try:
-                    notes += self._recover(uid, record)
-                except IbdraError as error:
-                    notes.append(f"claim {record.prepared.claim} is not recovered: {error}")
+            for uid in self._ledger.all():
+                notes += self._recover(uid)
             notes += self._without_record(loaded.set_aside)
         for note in notes:
             _log.warning("%s", note)
@@ -87,7 +85,7 @@ class Recovery:
                     continue
                 with self._ledger.lock:
                     now = self._ledger.get(uid)
-                    if now is None or now.attachment is not None or now.on_host_network:
+                    if now is None or _may_be_in_use(now):
                         continue
                     self._cdi.remove(uid)
                     self._ledger.remove(uid)
@@ -101,40 +99,50 @@ class Recovery:
             _log.warning("%s", note)
         return tuple(notes)
 
-    def _recover(self, uid: str, record: ClaimRecord) -> list[str]:
-        claim = record.prepared.claim
-        notes = []
-        if record.boot_id != self._ledger.boot_id:
-            # The machine was rebooted: no namespace of then exists, every device is home.
-            record = replace(
-                record, boot_id=self._ledger.boot_id, attachment=None, on_host_network=False
-            )
-            if record.phase is Phase.DONE:
-                record = self._with_nodes_of_now(record)
-            self._ledger.put(record)
-            notes.append(f"claim {claim} was prepared before the last reboot")
-        if record.attachment is not None:
-            notes += self._recover_attachment(uid, record)
-        if record.phase is Phase.INTENT:
-            self._cdi.remove(uid)
-            self._ledger.remove(uid)
-            notes.append(f"claim {claim} was being prepared: that was undone")
-        elif self._cdi.read(uid) is None:
-            self._write_spec(self._ledger.get(uid) or record)
-            notes.append(f"the CDI spec of claim {claim} was missing: it was written again")
+    def _recover(self, uid: str) -> list[str]:
+        """Put one claim right; what fails of it does not keep the rest from being done."""
+        notes: list[str] = []
+        for put_right in (self._after_reboot, self._preparation, self._attachment, self._spec):
+            record = self._ledger.get(uid)
+            if record is None:
+                break
+            try:
+                notes += put_right(record)
+            except IbdraError as error:
+                notes.append(f"claim {record.prepared.claim} is not recovered: {error}")
         return notes
 
-    def _recover_attachment(self, uid: str, record: ClaimRecord) -> list[str]:
+    def _after_reboot(self, record: ClaimRecord) -> list[str]:
+        """Forget an attachment of another boot: no namespace of then exists, devices are home."""
+        if record.boot_id == self._ledger.boot_id:
+            return []
+        boot_id = self._ledger.boot_id
+        self._ledger.put(replace(record, boot_id=boot_id, attachment=None, on_host_network=False))
+        return [f"claim {record.prepared.claim} was prepared before the last reboot"]
+
+    def _preparation(self, record: ClaimRecord) -> list[str]:
+        if record.phase is Phase.DONE:
+            return []
+        claim = record.prepared.claim
+        self._cdi.remove(claim.uid)
+        self._ledger.remove(claim.uid)
+        return [f"claim {claim} was being prepared: that was undone"]
+
+    def _attachment(self, record: ClaimRecord) -> list[str]:
         claim, attachment = record.prepared.claim, record.attachment
         if attachment is None:
             return []
         if attachment.phase is Phase.INTENT:
-            self._detaching.detach(uid)
+            self._detaching.detach(claim.uid)
             return [f"claim {claim} was being attached: its devices were brought home"]
-        if self._attaching.is_whole(record):
-            return []
-        self._marks.remove(uid)
-        if self._detaching.bring_home_if_over(uid, patience=PATIENCE):
+        try:
+            if self._attaching.is_whole(record):
+                return []
+        except IbdraError:
+            self._marks.remove(claim.uid)  # it may say what is no longer true
+            raise
+        self._marks.remove(claim.uid)
+        if self._detaching.bring_home_if_over(claim.uid, patience=PATIENCE):
             return [
                 f"claim {claim} was attached to a namespace that has died: its devices are home"
             ]
@@ -142,6 +150,24 @@ class Recovery:
             f"claim {claim} is attached to {attachment.holder}, but its devices are not there "
             "as they should be: they are when its next container starts"
         ]
+
+    def _spec(self, record: ClaimRecord) -> list[str]:
+        """Compare record and spec with the device nodes of now; those of admin have no hook."""
+        claim, nodes = record.prepared.claim, self._sysfs.char_devices()
+        # A device that is not there has no nodes: they are corrected when it is attached.
+        with contextlib.suppress(DeviceRefused):
+            prepared = with_nodes_of_now(record.prepared, nodes, with_umad=self._with_umad)
+            record = replace(record, prepared=prepared)
+        wanted = to_cdi_spec(record.prepared, char_devices=nodes, hook=self._hook)
+        found = self._cdi.read(claim.uid)
+        if found != wanted:
+            self._cdi.write(claim.uid, wanted)
+        if record != self._ledger.get(claim.uid):
+            self._ledger.put(record)
+        if found == wanted:
+            return []
+        what = "was missing" if found is None else "was not up to date"
+        return [f"the CDI spec of claim {claim} {what}: it was written again"]
 
     def _without_record(self, set_aside: frozenset[str]) -> list[str]:
         """Remove the specs and marks of no claim."""
@@ -163,18 +189,8 @@ class Recovery:
         except KubeNotFound:
             return False
 
-    def _with_nodes_of_now(self, record: ClaimRecord) -> ClaimRecord:
-        """Give a record with the device nodes of this boot, and its spec with it."""
-        nodes = self._sysfs.char_devices()
-        fresh = replace(
-            record, prepared=with_nodes_of_now(record.prepared, nodes, with_umad=self._with_umad)
-        )
-        if self._cdi.read(record.prepared.claim.uid) is not None:
-            self._write_spec(fresh)
-        return fresh
 
-    def _write_spec(self, record: ClaimRecord) -> None:
-        prepared, nodes = record.prepared, self._sysfs.char_devices()
-        self._cdi.write(
-            prepared.claim.uid, to_cdi_spec(prepared, char_devices=nodes, hook=self._hook)
-        )
+def _may_be_in_use(record: ClaimRecord) -> bool:
+    """Tell whether a container may have the claim's devices; one of admin access has no hook."""
+    attached = record.attachment is not None or record.on_host_network
+    return attached or not record.prepared.moving
