@@ -33,6 +33,11 @@ class Counts:
         with self._lock:
             return dict(self._counter)
 
+    def __str__(self) -> str:
+        """Say it in one line: ``attach done 12, attach AttachRefused 1``."""
+        found = sorted(self.all().items())
+        return ", ".join(f"{a} {r} {n}" for (a, r), n in found) or "nothing"
+
     def _add(self, action: str, result: str) -> None:
         with self._lock:
             self._counter[action, result] += 1

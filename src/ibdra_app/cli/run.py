@@ -137,10 +137,14 @@ def _settings(
 
 async def _until_stopped(container: Any) -> None:
     import asyncio
+    import logging
     import signal
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await container.daemon().run(stop)
+    try:
+        await container.daemon().run(stop)
+    finally:
+        logging.getLogger(__name__).info("done since the start: %s", container.counts())

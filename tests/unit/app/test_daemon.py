@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -17,9 +18,16 @@ from ibdra_domain.container_edits import node_numbers
 from ibdra_domain.errors import KernelRefused, KubeletFailed
 from ibdra_domain.hardware import IsolationDemand, RdmaIsolation
 from ibdra_domain.ports.driver import ClaimRef
-from unit.app.app_node import VF, Node, ib_config
+from unit.app.app_node import VF, Node, ib_config, running_node
 
-SECONDS = 10.0
+SECONDS = 60.0
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    """Start a node in a folder whose path leaves room for sockets' names."""
+    with TemporaryDirectory(prefix="ib") as folder, running_node(Path(folder)) as running:
+        yield running
 
 
 async def eventually(look: Callable[[], bool]) -> None:
@@ -157,15 +165,13 @@ async def test_a_node_without_rdma_is_served_all_the_same(
         await daemon.ready.wait()
 
 
-async def test_a_socket_that_cannot_be_served_ends_it_with_nothing_left(
-    node: Node, tmp_path: Path
-) -> None:
+async def test_a_socket_that_cannot_be_served_ends_it_with_nothing_left(node: Node) -> None:
     """The error is raised, and what was started before is stopped."""
     (node.folder / "kubelet").mkdir()
     (node.folder / "kubelet/plugins").write_text("a file where a folder should be")
     with pytest.raises(KubeletFailed):
         await node.container.daemon().run(asyncio.Event())
-    assert not (tmp_path / "run/hook.sock").exists()
+    assert not (node.folder / "run/hook.sock").exists()
 
 
 async def test_a_stop_before_the_start_is_over_is_a_stop(node: Node) -> None:

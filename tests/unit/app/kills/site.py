@@ -17,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from ibdra_adapters.cdi.files import CdiFolder
-from ibdra_adapters.hook.fake_marks import FakeMarks
+from ibdra_adapters.hook.fake import FakeMarks
 from ibdra_adapters.kube.fake import FakeClaims
 from ibdra_adapters.kube.fake_api import FakeKubeApi
 from ibdra_adapters.simulation.profile import Profile
