@@ -55,7 +55,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; exit 1 for "no", 2 for "could not even try"."""
     try:
-        cli.main(standalone_mode=True)
+        cli.main(prog_name="ibdra", standalone_mode=True)
     except IbdraError as error:
         click.echo(f"ibdra: {error}", err=True)
         sys.exit(2)

@@ -30,7 +30,7 @@ HOOK = Path(__file__).resolve().parents[4] / ".cache/hook/ibdra-hook"  # built b
 UID = "0f6b2c7e-1f4e-4f0e-9f57-3a0c7b0c9e11"
 CLAIM = ClaimRef(namespace="jobs", name="fabric", uid=UID)
 PKEY, MTU = 0x8001, 2048
-_SECONDS = 30.0
+_SECONDS = 60.0
 
 
 class Node:
@@ -99,6 +99,7 @@ class Node:
                     with contextlib.suppress(KubeletFailed):
                         await kubelet.register()
                     await asyncio.sleep(0.05)
+                assert kubelet.plugins, self.log()
                 return (await getattr(kubelet, what)([CLAIM]))[CLAIM.uid]
 
         return asyncio.run(call())
