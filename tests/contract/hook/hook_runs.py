@@ -162,7 +162,7 @@ class FakeHook:
 
 
 @contextlib.contextmanager
-def hand_made(path: Path, serve: Callable[[socket.socket], None]) -> Iterator[None]:
+def hand_made(path: Path, serve: Callable[[socket.socket], object]) -> Iterator[None]:
     """Serve one connection at a socket with a function; then it is closed."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
