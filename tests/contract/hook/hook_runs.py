@@ -3,7 +3,7 @@
 ``IBDRA_HOOK_MAKE`` gives make other flags for the build, ``IBDRA_HOOK_RUNNER`` a program to
 run it under::
 
-    IBDRA_HOOK_MAKE='CFLAGS="-O1 -g -fsanitize=address,undefined" LDFLAGS='
+    IBDRA_HOOK_MAKE='CFLAGS="-g -fsanitize=address,undefined" LDFLAGS='
     IBDRA_HOOK_RUNNER='valgrind -q --error-exitcode=99'
 """
 
