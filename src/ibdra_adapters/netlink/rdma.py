@@ -17,7 +17,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ibdra_adapters.netlink.names import name_of, shown
-from ibdra_adapters.netlink.namespaces import LinuxNamespaces, fd_of, socket_in
+from ibdra_adapters.netlink.namespaces import LinuxNamespaces, done_in, fd_of, socket_in
 from ibdra_adapters.netlink.rdma_messages import (
     DUMP,
     GET,
@@ -82,13 +82,11 @@ class LinuxRdmaDevices:
         index = _indexes(source).get(name)
         if index is None:
             raise _refused(f"there is no RDMA device {shown(name)} in {source.id}", errno.ENODEV)
-        _ask(
-            source,
-            f"move RDMA device {name} to {target.id}",
-            SET,
-            REQUEST,
-            [("RDMA_NLDEV_ATTR_DEV_INDEX", index), ("RDMA_NLDEV_NET_NS_FD", fd_of(target))],
-        )
+        what = f"move RDMA device {name} to {target.id}"
+        wanted = [("RDMA_NLDEV_ATTR_DEV_INDEX", index), ("RDMA_NLDEV_NET_NS_FD", fd_of(target))]
+        # Whose device it is, the kernel asks of the thread that sends, not of its socket
+        # (ib_device_set_netns_put): ENODEV from anywhere but the device's own namespace.
+        done_in(source, lambda: _ask(source, what, SET, REQUEST, wanted))
 
 
 def _indexes(netns: Netns) -> dict[str, int]:

@@ -165,7 +165,26 @@ def test_a_device_in_another_namespace(hca: Path) -> None:
         finally:
             host.close()
             away.close()
-        inside.run(f"rdma dev set {name} netns 1", namespace="away")
+
+
+@needs_exclusive
+def test_a_device_is_moved_back_out_of_a_living_namespace(hca: Path) -> None:
+    """The kernel wants the mover inside the device's namespace; nobody of us stays there."""
+    namespaces = LinuxNamespaces()
+    rdma = LinuxRdmaDevices(namespaces)
+    with inside.virtual(hca, 1) as (function,), inside.network_namespace("away"):
+        name = inside.rdma_device(function)
+        host, away = namespaces.host(), LinuxNamespaces(host=Path("/run/netns/away")).host()
+        with nothing_left():
+            for source, target in ((host, away), (away, host)) * 2:
+                rdma.move(name, source=source, target=target)
+                assert name in rdma.names(target)
+                assert name not in rdma.names(source)
+        refused = refusal(lambda: rdma.move(name, source=away, target=host))
+        assert (errno.ENODEV, True) == (refused.errno, name in refused.problem)
+        host.close()
+        away.close()
+        inside.eventually(lambda: inside.parent_netdev(function))
 
 
 @needs_exclusive
