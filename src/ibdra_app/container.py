@@ -21,7 +21,14 @@ from ibdra_app.preparing import Preparing
 from ibdra_app.publishing import Publishing
 from ibdra_app.recovery import Recovery
 from ibdra_app.settings import Settings
-from ibdra_app.sources import make_machine, make_selectors, make_sysfs, make_verbs, scratched
+from ibdra_app.sources import (
+    make_machine,
+    make_provisioning,
+    make_selectors,
+    make_sysfs,
+    make_verbs,
+    scratched,
+)
 from ibdra_domain.publication import DRIVER_NAME
 from ibdra_domain.records import ClaimRecord
 
@@ -129,6 +136,7 @@ class Container(containers.DeclarativeContainer):
         node=settings.provided.node,
     )
     plugin = providers.Singleton(_plugin, settings, preparing)
+    provisioning = providers.Singleton(make_provisioning, settings, machine.provider)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ibdra_domain.container_edits import HookSettings
+from ibdra_domain.provisioning import PfOverride
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +20,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``sysfs_root`` set means: this directory stands for ``/sys`` and is all there is to
     know, libibverbs would answer for another machine.  ``simulate`` names a machine
     profile; everything that is not sysfs then comes from the simulation too, and
-    ``scratch`` is where its tree is written.
+    ``scratch`` is where its tree is written.  ``num_vfs``, ``pf_vfs`` and ``guid_file`` say
+    which VFs each PF is to have, and who they are.
     """
 
     node: str = "localhost"
@@ -32,3 +34,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cdi_folder: Path = Path("/var/run/cdi")
     state_folder: Path = Path("/var/lib/ibdra/claims")
     hook: HookSettings = HookSettings()
+    num_vfs: int = 0
+    pf_vfs: tuple[PfOverride, ...] = ()
+    guid_file: Path | None = None

@@ -20,13 +20,16 @@ from msgspec.structs import replace
 
 from ibdra_app.discovery import Discovery
 from ibdra_app.settings import Settings
-from ibdra_domain.errors import InvalidProfile
+from ibdra_domain.errors import InvalidGuidFile, InvalidProfile
 from ibdra_domain.ports.selectors import Selectors
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.ports.verbs import Verbs
+from ibdra_domain.records import ClaimRecord
 
 if TYPE_CHECKING:
     from ibdra_adapters.simulation.machine import SimulatedMachine
+    from ibdra_app.provisioning import Provisioning
+    from ibdra_domain.provisioning import WantedVfs
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- a fresh folder below it, as below /tmp
 _ROOM = 512 << 20
@@ -62,6 +65,60 @@ def make_verbs(settings: Settings, machine: Callable[[], SimulatedMachine]) -> V
     from ibdra_adapters.verbs.libibverbs import LibIbverbs
 
     return LibIbverbs()
+
+
+def make_provisioning(settings: Settings, machine: Callable[[], SimulatedMachine]) -> Provisioning:
+    """Wire what makes VFs, on this machine or on a simulated one."""
+    from ibdra_app.provisioning import Provisioning
+
+    if settings.simulate is not None:
+        from ibdra_adapters.netlink.fake_events import FakeClock, FakeEvents
+
+        simulated, clock = machine(), FakeClock()
+        return Provisioning(
+            sysfs=simulated.sysfs,
+            sriov=simulated.sriov,
+            vf_attributes=simulated.vf_attributes,
+            namespaces=simulated.namespaces,
+            links=simulated.links,
+            events=lambda: FakeEvents(simulated.kernel, clock=clock),
+            clock=clock,
+        )
+    from ibdra_adapters.netlink.events import LinuxEvents
+    from ibdra_adapters.netlink.namespaces import LinuxNamespaces
+    from ibdra_adapters.netlink.rtnetlink import LinuxLinks
+    from ibdra_adapters.netlink.vf_attributes import LinuxVfAttributes
+    from ibdra_adapters.state.files import StateFolder
+    from ibdra_adapters.sysfs.sriov import SysfsSriov
+
+    records = StateFolder(settings.state_folder, ClaimRecord)
+    return Provisioning(
+        sysfs=make_sysfs(settings, machine),
+        sriov=SysfsSriov(),
+        vf_attributes=LinuxVfAttributes(),
+        namespaces=LinuxNamespaces(),
+        links=LinuxLinks(),
+        events=LinuxEvents,
+        held=lambda: tuple(record.prepared for record in records.peek().values()),
+    )
+
+
+def wanted_vfs(settings: Settings) -> WantedVfs:
+    """Put together what is wanted of PFs.  Raises InvalidGuidFile."""
+    from ibdra_domain.provisioning import WantedVfs
+    from ibdra_domain.vf_guids import GuidFile, parse_guid_file
+
+    guids = GuidFile()
+    if settings.guid_file is not None:
+        try:
+            text = settings.guid_file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise InvalidGuidFile(
+                f"{settings.guid_file} cannot be read ({error})",
+                remedy="give the path of a file with GUIDs for VFs",
+            ) from error
+        guids = parse_guid_file(text, name=str(settings.guid_file))
+    return WantedVfs(count=settings.num_vfs, overrides=settings.pf_vfs, guids=guids)
 
 
 def make_selectors() -> Selectors:

@@ -2,7 +2,7 @@
 
 Why: whoever waits for hardware must be testable without waiting.  The fake kernel acts
 inside its callers' calls, so while one thread waits nothing can come: waiting then only
-moves this stream's own clock on.
+moves a clock on.
 """
 
 from __future__ import annotations
@@ -15,22 +15,37 @@ from ibdra_adapters.netlink.fake_kernel import FakeKernel
 from ibdra_domain.ports.events import Change, EventSource
 
 
+class FakeClock:
+    """Seconds that were waited for in vain, for deadlines."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
 class FakeEvents:
     """Fulfils the Events port; listens from construction on.
 
     Parameters
     ----------
+    clock:
+        What goes on when one waits for what cannot come.
     patient:
         Other threads act on the kernel: wait for them, in real time.
     """
 
-    def __init__(self, kernel: FakeKernel, *, patient: bool = False) -> None:
+    def __init__(
+        self, kernel: FakeKernel, *, clock: FakeClock | None = None, patient: bool = False
+    ) -> None:
         self._kernel = kernel
+        self._clock = clock or FakeClock()
         self._patient = patient
         self._pending: list[Change] = []
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._open = True
-        self._waited = 0.0
         kernel.watchers.append(self._note)
 
     def fileno(self) -> int:
@@ -41,7 +56,7 @@ class FakeEvents:
         """Fulfil the port; never sleeps unless ``patient``."""
         if not self._pending:
             if not self._patient:
-                self._waited += timeout
+                self._clock.now += timeout
                 return ()
             select.select([self._event], [], [], timeout)
         changes, self._pending = self._pending, []
@@ -55,10 +70,6 @@ class FakeEvents:
             self._open = False
             self._kernel.watchers.remove(self._note)
             os.close(self._event)
-
-    def clock(self) -> float:
-        """Tell how many seconds were waited for in vain: a clock for deadlines."""
-        return self._waited
 
     def _note(self, device: FakeRdma) -> None:
         self._pending.append(

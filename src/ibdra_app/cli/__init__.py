@@ -17,6 +17,7 @@ _COMMANDS = {
     "demo": "the driver's whole job on a simulated machine",
     "devices": "the InfiniBand devices of this node",
     "match": "which devices a claim's CEL selectors accept, and why not the others",
+    "provision": "make VFs on this node's PFs, with GUIDs",
     "slices": "the ResourceSlices this node would publish",
     "validate": "check the IbConfigs and selectors of manifests, offline",
 }
