@@ -85,6 +85,8 @@ class PfRun:
             try:
                 self._do(step)
             except IbdraError as error:
+                # a call that the kernel refused did nothing; any other error comes after it
+                changed = changed or not isinstance(error, KernelRefused)
                 # VFs that are there must be such that they can be bound
                 self._put_back(enabled=True if changed else self._autoprobe)
                 if changed:

@@ -105,8 +105,8 @@ class Simulated:
                 self._bind(vf)
             case AwaitVfs(vfs=vfs):
                 for each in vfs:
-                    vf = self.pf.vfs[each.vf]
-                    assert (each.node_guid, each.port_guid) == (vf.node_guid, vf.port_guid)
+                    now = self.pf.vfs[each.vf]
+                    assert (each.node_guid, each.port_guid) == (now.node_guid, now.port_guid)
 
     def _make(self, count: int) -> None:
         assert 0 == self.pf.present

@@ -137,7 +137,7 @@ def test_new_guids_are_nobody_elses(node: tuple[PfView, ...], wanted: WantedVfs)
 def test_a_plan_carried_out_is_the_last(
     node: tuple[PfView, ...],
     wanted: WantedVfs,
-    zero: bool,  # noqa: FBT001 -- hypothesis' way
+    zero: bool,  # noqa: FBT001 -- hypothesis gives it so
 ) -> None:
     """On a machine that does what it is told, the next plan has nothing to do."""
     simulated = [Simulated(_told(pf), zero=zero) for pf in node]
@@ -156,8 +156,8 @@ def test_a_plan_carried_out_is_the_last(
 def test_a_run_that_was_killed_is_finished_by_the_next(
     node: tuple[PfView, ...],
     wanted: WantedVfs,
-    zero: bool,
-    data: st.DataObject,  # noqa: FBT001 -- hypothesis' way
+    zero: bool,  # noqa: FBT001 -- hypothesis gives it so
+    data: st.DataObject,
 ) -> None:
     """After any step of any PF: the second run ends where the first would have ended."""
     simulated = [Simulated(_told(pf), zero=zero) for pf in node]

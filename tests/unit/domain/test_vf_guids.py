@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -169,11 +170,9 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 @given(st.text(max_size=60))
 def test_no_file_is_too_odd_to_refuse(text: str) -> None:
     """Whatever it is, it is read or refused with our error."""
-    try:
-        parse_guid_file(text)
-        parse_guid_file(GOOD + text)
-    except InvalidGuidFile as error:
-        assert error.problem
+    for whole in (text, GOOD + text):
+        with suppress(InvalidGuidFile):
+            assert all(guid for guid in parse_guid_file(whole).guids.values())
 
 
 def test_derived_guids_do_not_depend_on_neighbours() -> None:

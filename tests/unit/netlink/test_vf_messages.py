@@ -25,7 +25,7 @@ from ibdra_domain.ports.sriov import VfLinkState, VfSettings
 
 NODE, PORT = Guid("0011:2233:4455:6677"), Guid("0011:2233:4455:6688")
 LINK = bytes.fromhex("0000000002000000 0000000000000000")
-# The answer of kernel 6.1 to get_request: one VF, cut down to IFLA_NUM_VF and the list, and without counters.
+# Kernel 6.1's answer for one VF, cut down to the number of VFs and their list.
 ONE_VF = bytes.fromhex(
     "08001500 01000000"
     "d8001600 d4000100"
