@@ -18,10 +18,12 @@ from ibdra_app.provisioning import Provisioning
 from ibdra_domain.errors import KernelRefused, ProvisioningFailed, ProvisioningRefused
 from ibdra_domain.hardware import SysfsReading
 from ibdra_domain.identifiers import Guid
+from ibdra_domain.inventory import take_inventory
 from ibdra_domain.pf_views import PfView, VfPlace, pf_views
 from ibdra_domain.provisioning import PfOverride, Verdict, WantedVfs
 from ibdra_domain.vf_guids import derived_guid
 from ibdra_domain.vf_steps import SetNumVfs
+from unit.domain.domain_facts import a_port, a_prepared_claim
 
 PF, OTHER = PFS
 WANTED = WantedVfs(count=3)
@@ -391,6 +393,34 @@ def test_another_number_is_left_also_while_a_vf_is_in_a_pod(node: Node) -> None:
     assert ("mlx5_0v1",) == node.machine.rdma.names(pod)
     pod.close()
     host.close()
+
+
+@pytest.mark.parametrize("vf", [0, 1])
+def test_nothing_is_done_while_a_claim_holds_a_vf(node: Node, vf: int) -> None:
+    """Prepared is enough: its device nodes are resolved, and binding would renumber them."""
+    node.machine.sriov.set_num_vfs(PF, 2)
+    wanted = WantedVfs(overrides=(PfOverride(PF, 2),))
+    address = node.view().vfs[vf].address
+    inventory = take_inventory(node.machine.sysfs.read(), node.machine.verbs.read())
+    device = next(d for d in inventory.devices if d.pci == address)
+    node.held = (a_prepared_claim(ports=(a_port(device=device),)),)
+    before = node.view()
+    report = node.provisioning().provision(wanted)
+    assert Verdict.REFUSED is report.pfs[0].plan.verdict
+    assert f"VF {vf} is held by claim team/" in str(report.pfs[0].plan.reason)
+    assert before == node.view()
+    node.held = ()
+    assert node.provisioning().provision(wanted).complete
+
+
+def test_a_pf_that_a_claim_holds_gets_no_vfs(node: Node) -> None:
+    """It is a pod's; the other PF is not."""
+    inventory = take_inventory(node.machine.sysfs.read(), node.machine.verbs.read())
+    device = next(d for d in inventory.devices if d.pci == PF)
+    node.held = (a_prepared_claim(ports=(a_port(device=device),)),)
+    report = node.provisioning().provision(WANTED)
+    assert "the PF is held by claim team/" in str(report.pfs[0].plan.reason)
+    assert (0, 3) == (node.view(PF).present, node.view(OTHER).present)
 
 
 def test_vfs_made_by_hand_without_guids_get_them(node: Node) -> None:
