@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from ibdra_app.waiting import Waiter
 from ibdra_domain.errors import (
     IbdraError,
     KernelRefused,
@@ -37,14 +38,13 @@ from ibdra_domain.vf_steps import (
 )
 
 _log = logging.getLogger(__name__)
-_LOOK_AGAIN = 1.0
 
 
 class PfRun:
     """Carries out one plan.
 
     ``autoprobe`` is the PF's as it was, ``interface`` the index of its IPoIB interface in
-    ``host``; ``events`` listens already.
+    ``host``; ``watch`` opens the machine's events.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PfRun:
         sysfs: Sysfs,
         sriov: SriovControl,
         vf_attributes: VfAttributes,
-        events: Events,
+        watch: Callable[[], Events],
         clock: Callable[[], float],
         patience: float,
     ) -> None:
@@ -68,7 +68,7 @@ class PfRun:
         self._sysfs = sysfs
         self._sriov = sriov
         self._vf_attributes = vf_attributes
-        self._events = events
+        self._watch = watch
         self._clock = clock
         self._patience = patience
         self._vfs = self._vfs_now()
@@ -152,18 +152,17 @@ class PfRun:
 
     def _await(self, vfs: tuple[VfIdentity, ...]) -> None:
         """Wait until all are there, then compare who they are with who they should be."""
-        until = self._clock() + self._patience
-        hcas = self._whole()
-        while missing := [each.vf for each in vfs if self._address(each.vf) not in hcas]:
-            left = until - self._clock()
-            if left <= 0:
-                raise ProvisioningFailed(
-                    f"{self._name(missing[0])} is not complete after {self._patience:.0f} s: it "
-                    "should have an RDMA device with a port GUID, an interface and a uverbs node",
-                    remedy="look in the kernel's log; load mlx5_ib, ib_ipoib and ib_uverbs",
-                )
-            self._events.wait(min(left, _LOOK_AGAIN))
+        with Waiter(watch=self._watch, clock=self._clock, patience=self._patience) as waiter:
             hcas = self._whole()
+            while missing := [each.vf for each in vfs if self._address(each.vf) not in hcas]:
+                if not waiter.wait():
+                    raise ProvisioningFailed(
+                        f"{self._name(missing[0])} is not complete after {self._patience:.0f} s: "
+                        "it should have an RDMA device with a port GUID, an interface and a uverbs "
+                        "node",
+                        remedy="look in the kernel's log; load mlx5_ib, ib_ipoib and ib_uverbs",
+                    )
+                hcas = self._whole()
         for each in vfs:
             hca = hcas[self._address(each.vf)]
             if (hca.node_guid, _port_guid(hca)) != (each.node_guid, each.port_guid):

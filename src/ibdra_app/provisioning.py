@@ -63,8 +63,8 @@ class Provisioning:
     ----------
     held:
         What is prepared on this node.
-    events:
-        Begins to listen; ``clock`` goes on while one waits for them.
+    watch:
+        Opens the machine's events; ``clock`` goes on while one waits for them.
     patience:
         Seconds to wait for the devices of a PF's VFs.
     """
@@ -77,7 +77,7 @@ class Provisioning:
         vf_attributes: VfAttributes,
         namespaces: Namespaces,
         links: Links,
-        events: Callable[[], Events],
+        watch: Callable[[], Events],
         held: Callable[[], Iterable[PreparedClaim]] = tuple,
         clock: Callable[[], float] = time.monotonic,
         patience: float = PATIENCE,
@@ -87,7 +87,7 @@ class Provisioning:
         self._vf_attributes = vf_attributes
         self._namespaces = namespaces
         self._links = links
-        self._events = events
+        self._watch = watch
         self._held = held
         self._clock = clock
         self._patience = patience
@@ -125,7 +125,7 @@ class Provisioning:
                 f"{plan.name} is left as it is", remedy=plan.reason or "look with `ibdra provision`"
             )
         if plan.steps:
-            with closing(self._namespaces.host()) as host, closing(self._events()) as events:
+            with closing(self._namespaces.host()) as host:
                 run = PfRun(
                     plan,
                     autoprobe=view.autoprobe,
@@ -134,7 +134,7 @@ class Provisioning:
                     sysfs=self._sysfs,
                     sriov=self._sriov,
                     vf_attributes=self._vf_attributes,
-                    events=events,
+                    watch=self._watch,
                     clock=self._clock,
                     patience=self._patience,
                 )

@@ -34,7 +34,8 @@ class Publishing:
         Raises KubeConflict if somebody else wrote first (do it again), KubeUnavailable,
         HardwareUnreadable.
         """
-        inventory = self._discovery.take(self._ledger.remembered())
+        with self._ledger.lock:  # not while a move has a device between two places
+            inventory = self._discovery.take(self._ledger.remembered())
         changes = plan_pool(
             self._slices.list(),
             [to_dra_device(device) for device in inventory.devices],

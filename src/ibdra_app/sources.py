@@ -10,25 +10,28 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from ibdra_app.discovery import Discovery
 from ibdra_app.settings import Settings
 from ibdra_domain.errors import InvalidGuidFile, InvalidProfile
+from ibdra_domain.ports.events import Events
+from ibdra_domain.ports.netlink import Links, Namespaces, RdmaDevices
 from ibdra_domain.ports.selectors import Selectors
+from ibdra_domain.ports.sriov import SriovControl, VfAttributes
+from ibdra_domain.ports.stage import Stage
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.ports.verbs import Verbs
-from ibdra_domain.records import ClaimRecord
 
 if TYPE_CHECKING:
     from ibdra_adapters.simulation.machine import SimulatedMachine
-    from ibdra_app.provisioning import Provisioning
     from ibdra_domain.provisioning import WantedVfs
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- a fresh folder below it, as below /tmp
@@ -67,40 +70,62 @@ def make_verbs(settings: Settings, machine: Callable[[], SimulatedMachine]) -> V
     return LibIbverbs()
 
 
-def make_provisioning(settings: Settings, machine: Callable[[], SimulatedMachine]) -> Provisioning:
-    """Wire what makes VFs, on this machine or on a simulated one."""
-    from ibdra_app.provisioning import Provisioning
+class KernelPorts(NamedTuple):
+    """The ports that change a machine, and what waits for it."""
 
+    namespaces: Namespaces
+    rdma: RdmaDevices
+    links: Links
+    watch: Callable[[], Events]
+    clock: Callable[[], float]
+
+
+def make_kernel(settings: Settings, machine: Callable[[], SimulatedMachine]) -> KernelPorts:
+    """Choose the kernel.  Raises InvalidProfile for a captured tree, which has none."""
     if settings.simulate is not None:
-        from ibdra_adapters.netlink.fake_events import FakeClock, FakeEvents
-
-        simulated, clock = machine(), FakeClock()
-        return Provisioning(
-            sysfs=simulated.sysfs,
-            sriov=simulated.sriov,
-            vf_attributes=simulated.vf_attributes,
-            namespaces=simulated.namespaces,
-            links=simulated.links,
-            events=lambda: FakeEvents(simulated.kernel, clock=clock),
-            clock=clock,
+        made = machine()
+        return KernelPorts(made.namespaces, made.rdma, made.links, made.watch, made.kernel.clock)
+    if settings.sysfs_root is not None:
+        raise InvalidProfile(
+            f"{settings.sysfs_root} stands for /sys, and no kernel is behind it",
+            remedy="take --sysfs-root away, or give --simulate PROFILE",
         )
     from ibdra_adapters.netlink.events import LinuxEvents
     from ibdra_adapters.netlink.namespaces import LinuxNamespaces
+    from ibdra_adapters.netlink.rdma import LinuxRdmaDevices
     from ibdra_adapters.netlink.rtnetlink import LinuxLinks
+
+    namespaces = LinuxNamespaces()
+    rdma = LinuxRdmaDevices(namespaces)
+    return KernelPorts(namespaces, rdma, LinuxLinks(), LinuxEvents, time.monotonic)
+
+
+class SriovPorts(NamedTuple):
+    """The ports that make VFs and tell them who they are."""
+
+    control: SriovControl
+    vf_attributes: VfAttributes
+
+
+def make_sriov(settings: Settings, machine: Callable[[], SimulatedMachine]) -> SriovPorts:
+    """Choose where VFs are made."""
+    if settings.simulate is not None:
+        return SriovPorts(machine().sriov, machine().vf_attributes)
     from ibdra_adapters.netlink.vf_attributes import LinuxVfAttributes
-    from ibdra_adapters.state.files import StateFolder
     from ibdra_adapters.sysfs.sriov import SysfsSriov
 
-    records = StateFolder(settings.state_folder, ClaimRecord)
-    return Provisioning(
-        sysfs=make_sysfs(settings, machine),
-        sriov=SysfsSriov(),
-        vf_attributes=LinuxVfAttributes(),
-        namespaces=LinuxNamespaces(),
-        links=LinuxLinks(),
-        events=LinuxEvents,
-        held=lambda: tuple(record.prepared for record in records.peek().values()),
-    )
+    return SriovPorts(SysfsSriov(), LinuxVfAttributes())
+
+
+def make_stage(settings: Settings, machine: Callable[[], SimulatedMachine]) -> Stage:
+    """Choose where the demo's pods run."""
+    if settings.simulate is not None:
+        from ibdra_adapters.simulation.stage import SimulatedStage
+
+        return SimulatedStage(machine())
+    from ibdra_adapters.netlink.throwaway import ThrowAwayPods
+
+    return ThrowAwayPods()
 
 
 def wanted_vfs(settings: Settings) -> WantedVfs:

@@ -20,6 +20,8 @@ one of these.
     │   ├── DeviceRefused           the device is not here, held by another, or not fit
     │   ├── ConfigRefused           the port cannot do what the IbConfig asks for
     │   ├── AttachRefused           the container cannot get the device in this state
+    │   │   └── NotSettled      the device is on its way: look again when something changed
+    │   ├── IsolationRefused        the machine's RDMA mode is not the one demanded
     │   └── ProvisioningRefused     VFs cannot be created as asked without harm
     └── PortFailed                  something outside this process failed
         ├── HardwareUnreadable      sysfs or libibverbs cannot be read at all
@@ -31,7 +33,8 @@ one of these.
         │   └── KubeUnavailable     no answer, 429 or 5xx: worth another try
         ├── CdiFailed               CDI spec files
         ├── StateFailed             the driver's own records
-        └── KubeletFailed           sockets shared with the kubelet
+        ├── KubeletFailed           sockets shared with the kubelet
+        └── HookFailed              the attach hook: its socket, its program, what it asks
 """
 
 from __future__ import annotations
@@ -111,6 +114,14 @@ class AttachRefused(Refusal):
     """The container cannot be given its device in the present state."""
 
 
+class NotSettled(AttachRefused):
+    """The kernel has not brought the device or its interface yet; it may do so any moment."""
+
+
+class IsolationRefused(Refusal):
+    """The machine's RDMA isolation mode is not the one demanded, and cannot be switched."""
+
+
 class ProvisioningRefused(Refusal):
     """Virtual functions cannot be created as asked without harm."""
 
@@ -165,3 +176,7 @@ class StateFailed(PortFailed):
 
 class KubeletFailed(PortFailed):
     """The sockets shared with the kubelet could not be set up."""
+
+
+class HookFailed(PortFailed):
+    """The attach hook's socket or program could not be set up, or it asked nonsense."""

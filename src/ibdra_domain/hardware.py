@@ -135,6 +135,19 @@ class RdmaIsolation(StrEnum):
     SHARED = "shared"
 
 
+class IsolationDemand(StrEnum):
+    """What the operator asks of the isolation mode: a mode, or whatever is there."""
+
+    AUTO = "auto"
+    EXCLUSIVE = "exclusive"
+    SHARED = "shared"
+
+    @property
+    def mode(self) -> RdmaIsolation | None:
+        """Give the mode demanded; None for any."""
+        return None if self is IsolationDemand.AUTO else RdmaIsolation(self.value)
+
+
 class SysfsReading(msgspec.Struct, frozen=True, kw_only=True):
     """One walk through sysfs.
 

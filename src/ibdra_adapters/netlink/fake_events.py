@@ -1,80 +1,49 @@
-"""Events of the fake kernel.
+"""The fake kernel's events, with the fake kernel's time.
 
-Why: whoever waits for hardware must be testable without waiting.  The fake kernel acts
-inside its callers' calls, so while one thread waits nothing can come: waiting then only
-moves a clock on.
+Why: what waits for a real kernel must be tested without a real second passing.  Nobody
+sleeps here: waiting lets the simulated clock run to the next thing that will happen.
 """
 
 from __future__ import annotations
 
 import os
-import select
 
 from ibdra_adapters.netlink.fake_devices import FakeRdma
 from ibdra_adapters.netlink.fake_kernel import FakeKernel
 from ibdra_domain.ports.events import Change, EventSource
 
 
-class FakeClock:
-    """Seconds that were waited for in vain, for deadlines."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """Tell the time."""
-        return self.now
-
-
 class FakeEvents:
-    """Fulfils the Events port; listens from construction on.
+    """Fulfils the Events port over a fake kernel."""
 
-    Parameters
-    ----------
-    clock:
-        What goes on when one waits for what cannot come.
-    patient:
-        Other threads act on the kernel: wait for them, in real time.
-    """
-
-    def __init__(
-        self, kernel: FakeKernel, *, clock: FakeClock | None = None, patient: bool = False
-    ) -> None:
+    def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel
-        self._clock = clock or FakeClock()
-        self._patient = patient
-        self._pending: list[Change] = []
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._open = True
-        kernel.watchers.append(self._note)
+        self._waiting: list[Change] = []
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        kernel.watchers.append(self._seen)
 
     def fileno(self) -> int:
         """Fulfil the port."""
-        return self._event
+        return self._fd
 
     def wait(self, timeout: float) -> tuple[Change, ...]:
-        """Fulfil the port; never sleeps unless ``patient``."""
-        if not self._pending:
-            if not self._patient:
-                self._clock.now += timeout
-                return ()
-            select.select([self._event], [], [], timeout)
-        changes, self._pending = self._pending, []
-        if changes:
-            os.eventfd_read(self._event)
-        return tuple(dict.fromkeys(changes))
+        """Fulfil the port; if nothing has come, the kernel's time goes on meanwhile."""
+        if not self._waiting:
+            self._kernel.let_time_pass(timeout)
+        taken, self._waiting = self._waiting, []
+        if taken:
+            os.eventfd_read(self._fd)
+        return tuple(dict.fromkeys(taken))
 
     def close(self) -> None:
         """Fulfil the port."""
-        if self._open:
-            self._open = False
-            self._kernel.watchers.remove(self._note)
-            os.close(self._event)
+        if self._fd >= 0:
+            self._kernel.watchers.remove(self._seen)
+            os.close(self._fd)
+            self._fd = -1
 
-    def _note(self, device: FakeRdma) -> None:
-        self._pending.append(
-            Change(
-                source=EventSource.RDMA, detail=f"RDMA device {device.name}", function=device.pci
-            )
-        )
-        os.eventfd_write(self._event, 1)
+    def _seen(self, device: FakeRdma) -> None:
+        detail = f"RDMA device {device.name}"
+        change = Change(source=EventSource.RDMA, detail=detail, function=device.pci)
+        self._waiting.append(change)
+        os.eventfd_write(self._fd, 1)

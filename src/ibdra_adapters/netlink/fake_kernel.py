@@ -43,6 +43,8 @@ class FakeKernel:
     ipoib_follows_device:
         Newer kernels re-create an interface in its device's namespace, those before
         about 6.17 in the initial one.
+    return_delay:
+        Seconds until what was in a dead namespace is at home; real kernels take 0.1.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class FakeKernel:
         *,
         isolation: RdmaIsolation = RdmaIsolation.EXCLUSIVE,
         ipoib_follows_device: bool = False,
+        return_delay: float = 0.0,
     ) -> None:
         self.isolation = isolation
         self.ipoib_follows_device = ipoib_follows_device
@@ -59,6 +62,9 @@ class FakeKernel:
         self.processes: dict[int, NetnsId] = {}
         self.handles: dict[NetnsId, int] = {}
         self.watchers: list[Callable[[FakeRdma], None]] = []
+        self.return_delay = return_delay
+        self._now = 0.0
+        self._due: list[tuple[float, NetnsId]] = []
         self._next_index = 2
         self._next_cookie = 4096
         self._next_pid = 4200
@@ -142,6 +148,19 @@ class FakeKernel:
     def nodes_of(self, device: FakeRdma) -> list[CharDevice]:
         """List one device's nodes."""
         return nodes_of(device)
+
+    def clock(self) -> float:
+        """Tell the simulated time, in seconds: it passes only while somebody waits."""
+        return self._now
+
+    def let_time_pass(self, seconds: float) -> None:
+        """Go on to the next thing that happens by itself, or by that many seconds."""
+        until = self._now + max(seconds, 0.0)
+        self._now = min([until, *(max(when, self._now) for when, _ in self._due)])
+        ready = [netns for when, netns in self._due if when <= self._now]
+        self._due = [(when, netns) for when, netns in self._due if when > self._now]
+        for netns in ready:
+            self._bring_home(netns)
 
     # -- what netlink asks for -------------------------------------------------------
 
@@ -235,9 +254,15 @@ class FakeKernel:
         self._tell(device)
 
     def _reap(self, netns: NetnsId) -> None:
-        """Let a namespace die if nothing holds it: what is in it comes home."""
+        """Let a namespace die if nothing holds it: what is in it comes home, if not at once."""
         if self.alive(netns):
             return
+        if self.return_delay:
+            self._due.append((self._now + self.return_delay, netns))
+        else:
+            self._bring_home(netns)
+
+    def _bring_home(self, netns: NetnsId) -> None:
         for device in self.devices.values():
             if device.netns == netns:
                 self._re_create(device, self.init_netns)

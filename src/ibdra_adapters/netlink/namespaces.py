@@ -17,8 +17,9 @@ import select
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from ibdra_domain.errors import KernelRefused
 from ibdra_domain.ports.netlink import Netns, NetnsId
@@ -27,6 +28,7 @@ CLONE_NEWNET = 0x40000000
 SO_NETNS_COOKIE = 71
 _MOUNTED = (Path("/run/netns"), Path("/var/run/docker/netns"))
 _libc = ctypes.CDLL(None, use_errno=True)
+_ResultT = TypeVar("_ResultT")
 
 
 class LinuxNetns:
@@ -146,24 +148,36 @@ def _cookie(fd: int) -> int:
         return 0
 
 
-def _made_in(fd: int, family: int, protocol: int) -> socket.socket:
-    """Make a socket inside a namespace, in a thread that ends there.  Raises OSError."""
-    made: list[socket.socket] = []
-    failed: list[OSError] = []
+def inside(netns: Netns, work: Callable[[], _ResultT]) -> _ResultT:
+    """Do something in a thread of its own that has entered a namespace, and give its result.
 
-    def work() -> None:
+    For the few requests by which the kernel judges who sends them, and not the socket.
+    """
+    return _inside(fd_of(netns), work)
+
+
+def _made_in(fd: int, family: int, protocol: int) -> socket.socket:
+    """Make a socket inside a namespace.  Raises OSError."""
+    return _inside(fd, lambda: socket.socket(family, socket.SOCK_DGRAM, protocol))
+
+
+def _inside(fd: int, work: Callable[[], _ResultT]) -> _ResultT:
+    done: list[_ResultT] = []
+    failed: list[Exception] = []
+
+    def run() -> None:
         try:
             enter(fd)
-            made.append(socket.socket(family, socket.SOCK_DGRAM, protocol))
-        except OSError as error:
+            done.append(work())
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the caller's
             failed.append(error)
 
-    thread = threading.Thread(target=work, name="ibdra-setns")
+    thread = threading.Thread(target=run, name="ibdra-setns")
     thread.start()
     thread.join()
     if failed:
         raise failed[0]
-    return made[0]
+    return done[0]
 
 
 def enter(fd: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from ibdra_adapters.netlink.namespaces import LinuxNamespaces, fd_of, socket_in
+from ibdra_adapters.netlink.namespaces import LinuxNamespaces, fd_of, inside, socket_in
 from ibdra_adapters.netlink.rdma_messages import (
     DUMP,
     GET,
@@ -81,13 +81,10 @@ class LinuxRdmaDevices:
         index = _indexes(source).get(name)
         if index is None:
             raise _refused(f"there is no RDMA device {name} in {source.id}", errno.ENODEV)
-        _ask(
-            source,
-            f"move RDMA device {name} to {target.id}",
-            SET,
-            REQUEST,
-            [("RDMA_NLDEV_ATTR_DEV_INDEX", index), ("RDMA_NLDEV_NET_NS_FD", fd_of(target))],
-        )
+        what = f"move RDMA device {name} to {target.id}"
+        wanted = [("RDMA_NLDEV_ATTR_DEV_INDEX", index), ("RDMA_NLDEV_NET_NS_FD", fd_of(target))]
+        # The kernel looks for the device in the sender's namespace, not in the socket's.
+        inside(source, lambda: _ask(source, what, SET, REQUEST, wanted))
 
 
 def _indexes(netns: Netns) -> dict[str, int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ibdra_adapters.netlink.fake import FakeLinks, FakeNamespaces, FakeRdmaDevices
+from ibdra_adapters.netlink.fake_events import FakeEvents
 from ibdra_adapters.netlink.fake_kernel import FakeKernel, FakePort, FakeRdma
 from ibdra_adapters.simulation.profile import PortProfile, Profile, SimulatedHca, expand
 from ibdra_adapters.simulation.sriov import SimulatedSriov, SimulatedVfAttributes
@@ -55,6 +56,10 @@ class SimulatedMachine:
         profiles = {PciAddress(hca.pci.lower()): hca for hca in profile.hcas}
         self.sriov = SimulatedSriov(self, profiles)
         self.vf_attributes = SimulatedVfAttributes(self, self.sriov)
+
+    def watch(self) -> FakeEvents:
+        """Listen to what happens."""
+        return FakeEvents(self.kernel)
 
     def set_traffic_class(self, rdma_device: str, port: int, value: int) -> None:
         """Do what the vendor's driver does when its file is written."""

@@ -86,6 +86,7 @@ class StateFolder(Generic[RecordT]):
         path = self._path(key)
         with self._failing("removed", path):
             remove_file(path)
+            remove_file(path.with_suffix(".corrupt"))
 
     def _make_folder(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,7 @@ class Machine(Protocol):
     @property
     def links(self) -> Links: ...
     def events(self) -> Events: ...
+    def clock(self) -> float: ...
     def start_process(self) -> int: ...
     def end_process(self, pid: int) -> None: ...
     def close(self) -> None: ...
@@ -106,6 +108,10 @@ class SimulationUnderTest:
         """Listen."""
         return FakeEvents(self.machine.kernel)
 
+    def clock(self) -> float:
+        """Tell the time."""
+        return self.machine.kernel.clock()
+
     def start_process(self) -> int:
         """Start a process in a network namespace of its own."""
         return self.machine.kernel.start_process()
@@ -135,6 +141,10 @@ class KernelUnderTest:
     def events(self) -> LinuxEvents:
         """Listen."""
         return LinuxEvents()
+
+    def clock(self) -> float:
+        """Tell the time."""
+        return time.monotonic()
 
     def start_process(self) -> int:
         """Start a process in a network namespace of its own."""

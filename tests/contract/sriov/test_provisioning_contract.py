@@ -36,7 +36,8 @@ def provisioning(machine: Machine) -> Provisioning:
         vf_attributes=machine.vf_attributes,
         namespaces=machine.namespaces,
         links=machine.links,
-        events=machine.events,
+        watch=machine.events,
+        clock=machine.clock,
         patience=20,
     )
 

@@ -12,7 +12,6 @@ import pytest
 from msgspec.structs import replace
 
 from contract.sriov.sriov_machines import PFS, SimulationUnderTest, profile
-from ibdra_adapters.netlink.fake_events import FakeClock, FakeEvents
 from ibdra_adapters.simulation.machine import SimulatedMachine
 from ibdra_app.provisioning import Provisioning
 from ibdra_domain.errors import KernelRefused, ProvisioningFailed, ProvisioningRefused
@@ -81,7 +80,6 @@ class Node:
 
     def provisioning(self, **ports: Any) -> Provisioning:
         """Start anew, with other ports where some are given."""
-        clock = FakeClock()
         m = self.machine
         wired: dict[str, Any] = {
             "sysfs": m.sysfs,
@@ -89,9 +87,9 @@ class Node:
             "vf_attributes": m.vf_attributes,
             "namespaces": m.namespaces,
             "links": m.links,
-            "events": lambda: FakeEvents(m.kernel, clock=clock),
+            "watch": m.watch,
             "held": lambda: self.held,
-            "clock": clock,
+            "clock": m.kernel.clock,
         }
         return Provisioning(**(wired | ports))
 

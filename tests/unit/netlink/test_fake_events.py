@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import select
-import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from ibdra_adapters.netlink.fake_events import FakeClock, FakeEvents
+from ibdra_adapters.netlink.fake_events import FakeEvents
 from ibdra_adapters.netlink.fake_kernel import FakeKernel, FakePort
 from ibdra_domain.identifiers import Guid, PciAddress
 from ibdra_domain.ports.events import Events
@@ -56,29 +55,13 @@ def test_what_comes_twice_is_told_once(kernel: FakeKernel, events: Events) -> No
     assert 1 == len(events.wait(HOUR))
 
 
-def test_waiting_in_vain_takes_no_time_but_the_clocks(kernel: FakeKernel) -> None:
+def test_waiting_in_vain_takes_only_the_kernels_time(kernel: FakeKernel, events: Events) -> None:
     """The kernel acts within calls: nothing can come while one waits."""
-    clock = FakeClock()
-    events = FakeEvents(kernel, clock=clock)
     before = time.monotonic()
     assert () == events.wait(HOUR)
     assert () == events.wait(HOUR)
     assert time.monotonic() - before < 60
-    assert 2 * HOUR == clock()
-    events.close()
-
-
-def test_where_other_threads_act_it_waits_for_them(kernel: FakeKernel) -> None:
-    """Until something comes, or the time is over."""
-    events = FakeEvents(kernel, patient=True)
-    assert () == events.wait(0.01)
-    thread = threading.Timer(
-        0.05, kernel.add_device, args=["mlx5_0"], kwargs={"pci": PCI, "ports": PORTS}
-    )
-    thread.start()
-    assert PCI == events.wait(60)[0].function
-    thread.join()
-    events.close()
+    assert 2 * HOUR == kernel.clock()
 
 
 def test_closing_ends_it(kernel: FakeKernel, events: Events) -> None:
