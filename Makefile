@@ -46,6 +46,7 @@ bench: $(READY) ## time and memory, with the floor beside them
 	$(BIN)/python benchmarks/bench_inventory.py
 	$(BIN)/python benchmarks/bench_claims.py
 	$(BIN)/python benchmarks/bench_commands.py
+	$(BIN)/python benchmarks/bench_provisioning.py
 	$(BIN)/python benchmarks/bench_hook.py
 
 lock: ## choose the newest versions anew (needs uv) and write constraints.txt

@@ -21,6 +21,7 @@ from ibdra_app.discovery import Discovery
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover
 from ibdra_app.preparing import Preparing
+from ibdra_app.provisioning import Provisioning
 from ibdra_app.publishing import Publishing
 from ibdra_app.recovery import Recovery
 from ibdra_app.settings import Settings
@@ -28,6 +29,7 @@ from ibdra_app.sources import (
     make_kernel,
     make_machine,
     make_selectors,
+    make_sriov,
     make_stage,
     make_sysfs,
     make_verbs,
@@ -36,6 +38,7 @@ from ibdra_app.sources import (
 from ibdra_app.watching import Watching
 from ibdra_domain.ports.kube import Claims
 from ibdra_domain.ports.runtime import AttachedMarks
+from ibdra_domain.preparation import PreparedClaim
 from ibdra_domain.publication import DRIVER_NAME
 from ibdra_domain.records import ClaimRecord
 
@@ -52,6 +55,16 @@ def _ledger(settings: Settings) -> Ledger:
     from ibdra_adapters.state.files import StateFolder
 
     return Ledger(StateFolder(settings.state_folder, ClaimRecord), boot_id=read_boot_id())
+
+
+def _held(settings: Settings) -> tuple[PreparedClaim, ...]:
+    """Read what is prepared here from the records, which may be another process'."""
+    from ibdra_adapters.state.files import StateFolder
+
+    if settings.simulate is not None:
+        return ()
+    records = StateFolder(settings.state_folder, ClaimRecord).peek()
+    return tuple(record.prepared for record in records.values())
 
 
 def _cdi(settings: Settings) -> CdiFolder:
@@ -119,6 +132,7 @@ class Container(containers.DeclarativeContainer):
     slices = providers.Singleton(_slices, api, settings)
 
     kernel = providers.Singleton(make_kernel, settings, machine.provider)
+    sriov = providers.Singleton(make_sriov, settings, machine.provider)
     stage = providers.Singleton(make_stage, settings, machine.provider)
     marks = providers.Singleton(_marks, settings)
     counts = providers.Singleton(Counts)
@@ -200,6 +214,17 @@ class Container(containers.DeclarativeContainer):
         demand=settings.provided.isolation,
         hook=hook_server,
         plugin=plugin,
+    )
+    provisioning = providers.Singleton(
+        Provisioning,
+        sysfs=sysfs,
+        sriov=sriov.provided.control,
+        vf_attributes=sriov.provided.vf_attributes,
+        namespaces=kernel.provided.namespaces,
+        links=kernel.provided.links,
+        watch=kernel.provided.watch,
+        clock=kernel.provided.clock,
+        held=providers.Callable(_held, settings).provider,
     )
 
 

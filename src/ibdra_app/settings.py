@@ -12,6 +12,7 @@ import msgspec
 
 from ibdra_domain.container_edits import HookSettings
 from ibdra_domain.hardware import IsolationDemand
+from ibdra_domain.provisioning import PfOverride
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``scratch`` is where its tree is written.  ``run_folder`` must not outlive a boot;
     ``instance`` tells this process' sockets from another's in a rolling update.
     ``claims_folder`` stands for an API server: one JSON file a ResourceClaim.
+    ``num_vfs``, ``pf_vfs`` and ``guid_file`` say which VFs each PF is to have, and who they are.
     """
 
     node: str = "localhost"
@@ -36,6 +38,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_folder: Path = Path("/var/lib/ibdra/claims")
     run_folder: Path = Path("/run/ibdra")
     hook: HookSettings = HookSettings()
+    num_vfs: int = 0
+    pf_vfs: tuple[PfOverride, ...] = ()
+    guid_file: Path | None = None
     isolation: IsolationDemand = IsolationDemand.AUTO
     instance: str | None = None
     claims_folder: Path | None = None

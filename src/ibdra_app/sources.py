@@ -21,16 +21,18 @@ from msgspec.structs import replace
 
 from ibdra_app.discovery import Discovery
 from ibdra_app.settings import Settings
-from ibdra_domain.errors import InvalidProfile
+from ibdra_domain.errors import InvalidGuidFile, InvalidProfile
 from ibdra_domain.ports.events import Events
 from ibdra_domain.ports.netlink import Links, Namespaces, RdmaDevices
 from ibdra_domain.ports.selectors import Selectors
+from ibdra_domain.ports.sriov import SriovControl, VfAttributes
 from ibdra_domain.ports.stage import Stage
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.ports.verbs import Verbs
 
 if TYPE_CHECKING:
     from ibdra_adapters.simulation.machine import SimulatedMachine
+    from ibdra_domain.provisioning import WantedVfs
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- a fresh folder below it, as below /tmp
 _ROOM = 512 << 20
@@ -98,6 +100,23 @@ def make_kernel(settings: Settings, machine: Callable[[], SimulatedMachine]) -> 
     return KernelPorts(namespaces, rdma, LinuxLinks(), LinuxEvents, time.monotonic)
 
 
+class SriovPorts(NamedTuple):
+    """The ports that make VFs and tell them who they are."""
+
+    control: SriovControl
+    vf_attributes: VfAttributes
+
+
+def make_sriov(settings: Settings, machine: Callable[[], SimulatedMachine]) -> SriovPorts:
+    """Choose where VFs are made."""
+    if settings.simulate is not None:
+        return SriovPorts(machine().sriov, machine().vf_attributes)
+    from ibdra_adapters.netlink.vf_attributes import LinuxVfAttributes
+    from ibdra_adapters.sysfs.sriov import SysfsSriov
+
+    return SriovPorts(SysfsSriov(), LinuxVfAttributes())
+
+
 def make_stage(settings: Settings, machine: Callable[[], SimulatedMachine]) -> Stage:
     """Choose where the demo's pods run."""
     if settings.simulate is not None:
@@ -107,6 +126,24 @@ def make_stage(settings: Settings, machine: Callable[[], SimulatedMachine]) -> S
     from ibdra_adapters.netlink.throwaway import ThrowAwayPods
 
     return ThrowAwayPods()
+
+
+def wanted_vfs(settings: Settings) -> WantedVfs:
+    """Put together what is wanted of PFs.  Raises InvalidGuidFile."""
+    from ibdra_domain.provisioning import WantedVfs
+    from ibdra_domain.vf_guids import GuidFile, parse_guid_file
+
+    guids = GuidFile()
+    if settings.guid_file is not None:
+        try:
+            text = settings.guid_file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise InvalidGuidFile(
+                f"{settings.guid_file} cannot be read ({error})",
+                remedy="give the path of a file with GUIDs for VFs",
+            ) from error
+        guids = parse_guid_file(text, name=str(settings.guid_file))
+    return WantedVfs(count=settings.num_vfs, overrides=settings.pf_vfs, guids=guids)
 
 
 def make_selectors() -> Selectors:

@@ -13,7 +13,8 @@ one of these.
     │   ├── InvalidConfig           an IbConfig
     │   ├── InvalidManifest         a Kubernetes manifest
     │   ├── InvalidSelector         a CEL expression
-    │   └── InvalidProfile          a description of a simulated machine
+    │   ├── InvalidProfile          a description of a simulated machine
+    │   └── InvalidGuidFile         an operator's file of VF GUIDs
     ├── Refusal                     well-formed, but must not be done; nothing was changed
     │   ├── ClaimRefused            the claim is gone, not allocated, or not the one meant
     │   ├── DeviceRefused           the device is not here, held by another, or not fit
@@ -24,6 +25,7 @@ one of these.
     │   └── ProvisioningRefused     VFs cannot be created as asked without harm
     └── PortFailed                  something outside this process failed
         ├── HardwareUnreadable      sysfs or libibverbs cannot be read at all
+        ├── ProvisioningFailed      virtual functions did not become what was asked for
         ├── KernelRefused           a system call or netlink request; carries ``errno``
         ├── KubeFailed              the API server
         │   ├── KubeNotFound        404
@@ -88,6 +90,10 @@ class InvalidProfile(InvalidInput):
     """A description of a simulated machine that does not make sense."""
 
 
+class InvalidGuidFile(InvalidInput):
+    """An operator's file of VF GUIDs that cannot be relied on."""
+
+
 class Refusal(IbdraError):
     """A well-formed request that must not be fulfilled."""
 
@@ -126,6 +132,10 @@ class PortFailed(IbdraError):
 
 class HardwareUnreadable(PortFailed):
     """Sysfs or libibverbs cannot be read at all (single bad files are warnings)."""
+
+
+class ProvisioningFailed(PortFailed):
+    """The kernel took every step, and the virtual functions are not what was asked for."""
 
 
 class KernelRefused(PortFailed):

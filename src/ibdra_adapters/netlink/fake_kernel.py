@@ -71,14 +71,17 @@ class FakeKernel:
 
     # -- the machine -----------------------------------------------------------------
 
-    def add_device(self, name: str, *, pci: PciAddress, ports: tuple[FakePort, ...]) -> None:
+    def add_device(
+        self, name: str, *, pci: PciAddress, ports: tuple[FakePort, ...], up: bool = True
+    ) -> None:
         """Plug an RDMA device in; its interfaces come up as on a configured host."""
         device = FakeRdma(name=name, pci=pci, ports=ports, netns=self.init_netns)
         self.devices[name] = device
         give_minors(device, self.devices.values())
         for port in ports:
             if port.netdev is not None:
-                self._new_link(device, port, self.init_netns, name=port.netdev, up=True)
+                self._new_link(device, port, self.init_netns, name=port.netdev, up=up)
+        self._tell(device)
 
     def remove_device(self, name: str) -> None:
         """Take an RDMA device away, as unbinding its driver does; the PCI function stays."""

@@ -18,6 +18,7 @@ _COMMANDS = {
     "devices": "the InfiniBand devices of this node",
     "install-hook": "put the program that container runtimes run on this host",
     "match": "which devices a claim's CEL selectors accept, and why not the others",
+    "provision": "make VFs on this node's PFs, with GUIDs",
     "run": "the node agent: the driver of a node, until it is stopped",
     "slices": "the ResourceSlices this node would publish",
     "validate": "check the IbConfigs and selectors of manifests, offline",

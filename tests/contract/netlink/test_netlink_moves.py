@@ -35,6 +35,15 @@ def test_a_device_that_is_not_there_is_enodev(exclusive: Scene) -> None:
     assert {FIRST, DUAL} == set(exclusive.rdma.names(exclusive.host))
 
 
+def test_a_device_comes_back_from_a_namespace_that_lives(exclusive: Scene) -> None:
+    """Asked for from the host: the way back of an attach, and of a pod that does not end."""
+    exclusive.enter()
+    exclusive.rdma.move(FIRST, source=exclusive.pod, target=exclusive.host)
+    assert () == exclusive.rdma.names(exclusive.pod)
+    assert {FIRST, SECOND, DUAL} == set(exclusive.rdma.names(exclusive.host))
+    assert exclusive.find(exclusive.host) is not None
+
+
 def test_a_move_makes_the_interface_anew_and_down(exclusive: Scene) -> None:
     """Another index, down, the full MTU again; the port's GUID is what stays."""
     before = exclusive.parent(exclusive.host)

@@ -157,6 +157,7 @@ def _function(hca: SimulatedHca) -> PciFunction:
         vfs=hca.vfs,
         total_vfs=hca.total_vfs,
         num_vfs=len(hca.vfs) if hca.total_vfs else None,
+        autoprobe=True if hca.total_vfs else None,
     )
 
 
