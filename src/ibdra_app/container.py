@@ -205,6 +205,7 @@ class Container(containers.DeclarativeContainer):
         ledger=ledger,
         slices=slices,
         node=settings.provided.node,
+        counters=settings.provided.counters,
     )
     plugin = providers.Singleton(_plugin, settings, preparing)
     provisioning = providers.Singleton(

@@ -24,6 +24,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``scratch`` is where its tree is written.  ``run_folder`` must not outlive a boot;
     ``instance`` tells this process' sockets from another's in a rolling update.
     ``claims_folder`` stands for an API server: one JSON file a ResourceClaim.
+    ``counters``: publish what excludes what, where the server keeps it.
     ``num_vfs``, ``pf_vfs`` and ``guid_file`` say which VFs each PF is to have, and who they are.
     """
 
@@ -38,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state_folder: Path = Path("/var/lib/ibdra/claims")
     run_folder: Path = Path("/run/ibdra")
     hook: HookSettings = HookSettings()
+    counters: bool = True
     num_vfs: int = 0
     pf_vfs: tuple[PfOverride, ...] = ()
     guid_file: Path | None = None

@@ -45,6 +45,13 @@ _folder = click.Path(path_type=Path, file_okay=False)
     help="The RDMA isolation mode to demand; auto takes the one there is.",
 )
 @vf_options
+@click.option(
+    "--counters/--no-counters",
+    default=True,
+    show_default=True,
+    help="Publish counters that keep a PF and its VFs apart.  Off where monitoring claims with "
+    "admin access must be placed beside them: today's scheduler counts those too.",
+)
 @click.option("--umad", is_flag=True, help="Give ordinary claims their port's umad node too.")
 @click.option(
     "--kubelet-dir",
@@ -136,6 +143,7 @@ def _settings(
         hook=HookSettings(path=hook_path, options=options),
         isolation=IsolationDemand(isolation),
         with_umad=umad,
+        counters=rest["counters"],
         num_vfs=rest["num_vfs"],
         pf_vfs=rest["pf_vfs"],
         guid_file=rest["guid_file"],

@@ -60,7 +60,8 @@ def test_passes_and_leaves_nothing(profile: str) -> None:
     assert [f"ib-test{n}" for n in range(1, 6)] == [e["name"] for e in report["examples"]]
     assert {()} == {tuple(e["wrong"]) for e in report["examples"]}
     assert (profile, len(devices_of(profile))) == (report["profile"], report["devices"])
-    assert 1 == report["slices"]
+    with_counters = profile != "azure-nd-h100-v5"  # whose VFs have no PF here
+    assert 1 + with_counters == report["slices"]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
