@@ -54,7 +54,7 @@ def test_every_command_has_help(command: str) -> None:
     """In a process of its own, each command explains itself."""
     ran = run_fresh(command, "--help")
     assert (0, "") == (ran.code, ran.err)
-    assert ran.out.startswith(f"Usage: -c {command} ")
+    assert ran.out.startswith(f"Usage: ibdra {command} ")
     assert "--help" in ran.out
 
 
