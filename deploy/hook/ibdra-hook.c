@@ -5,9 +5,10 @@
  * one static program that knows nothing of InfiniBand.  It hands the OCI state to the
  * driver's daemon and turns the answer into an exit status and one line on standard error.
  * It says yes by itself in one case only, without which a container could not be restarted
- * while the daemon is down: the daemon's mark says that this claim is attached to the very
- * network namespace that the container has.  Whatever else goes wrong, the container does
- * not start.
+ * while the daemon is down: nobody answers, and the daemon's mark says that this claim is
+ * attached to the very network namespace that the container has.  A daemon that is there is
+ * always asked: it sees what has become of the device since.  Whatever else goes wrong, the
+ * container does not start.
  *
  * Exit status: 0 attached, 1 refused, 2 wrong arguments.
  */
@@ -144,7 +145,7 @@ static void limit(int fd, int option)
 		refuse("the hook's socket cannot be used (%s): report this", cause(errno));
 }
 
-static int dial(void)
+static int dial(pid_t pid)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -157,9 +158,14 @@ static int dial(void)
 		limit(fd, SO_SNDTIMEO); /* connect waits that long for a place in the queue */
 		if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
 			return fd;
-		if (errno != EINTR && errno != EAGAIN)
+		if (errno != EINTR && errno != EAGAIN) {
+			int error = errno;
+
+			if (is_marked(marks_path, claim, nodes, pid))
+				exit(0);
 			refuse("the ibdra daemon does not answer at %s (%s): start it, the "
-			       "kubelet tries again", socket_path, cause(errno));
+			       "kubelet tries again", socket_path, cause(error));
+		}
 	}
 }
 
@@ -202,11 +208,11 @@ static bool receive_all(int fd, size_t *length)
 	}
 }
 
-static void ask_daemon(size_t state_length)
+static void ask_daemon(size_t state_length, pid_t pid)
 {
 	static char head[NODES_MOST + 200], reason[2000];
 	struct json_field fields[] = {{.name = "version"}, {.name = "attached"}, {.name = "reason"}};
-	int fd = dial();
+	int fd = dial(pid);
 	bool whole;
 	size_t length;
 	enum json_result result;
@@ -224,6 +230,8 @@ static void ask_daemon(size_t state_length)
 		if (json_is(&fields[1], "false") && json_line(&fields[2], reason, sizeof(reason)))
 			refuse("%s", reason);
 	}
+	if (length == 0 && is_marked(marks_path, claim, nodes, pid))
+		return; /* it died, or was stopped, while we asked */
 	if (length == 0)
 		refuse("the ibdra daemon closed the connection without an answer: look at its "
 		       "log, the kubelet tries again");
@@ -317,7 +325,6 @@ int main(int count, char *arguments[])
 	read_arguments(count, arguments);
 	end_ms = now_ms() + deadline * 1000;
 	length = read_state();
-	if (!is_marked(marks_path, claim, nodes, read_pid(length)))
-		ask_daemon(length);
+	ask_daemon(length, read_pid(length));
 	return 0;
 }

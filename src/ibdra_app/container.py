@@ -34,6 +34,7 @@ from ibdra_app.sources import (
     make_sysfs,
     make_verbs,
     scratched,
+    wanted_vfs,
 )
 from ibdra_app.watching import Watching
 from ibdra_domain.ports.kube import Claims
@@ -106,6 +107,10 @@ def _slices(api: FakeKubeApi, settings: Settings) -> FakeSlices:
     from ibdra_adapters.kube.fake import FakeSlices
 
     return FakeSlices(api, driver=DRIVER_NAME, node=settings.node)
+
+
+def _provision(settings: Settings, provisioning: Provisioning) -> None:
+    provisioning.provision_at_start(wanted_vfs(settings))
 
 
 def _plugin(settings: Settings, driver: Preparing) -> KubeletPlugin:
@@ -202,19 +207,6 @@ class Container(containers.DeclarativeContainer):
         node=settings.provided.node,
     )
     plugin = providers.Singleton(_plugin, settings, preparing)
-    hook_server = providers.Singleton(_hook_server, settings, attaching)
-    watching = providers.Singleton(
-        Watching, detaching=detaching, publishing=publishing, watch=kernel.provided.watch
-    )
-    daemon = providers.Singleton(
-        Daemon,
-        recovery=recovery,
-        watching=watching,
-        rdma=kernel.provided.rdma,
-        demand=settings.provided.isolation,
-        hook=hook_server,
-        plugin=plugin,
-    )
     provisioning = providers.Singleton(
         Provisioning,
         sysfs=sysfs,
@@ -225,6 +217,20 @@ class Container(containers.DeclarativeContainer):
         watch=kernel.provided.watch,
         clock=kernel.provided.clock,
         held=providers.Callable(_held, settings).provider,
+    )
+    hook_server = providers.Singleton(_hook_server, settings, attaching)
+    watching = providers.Singleton(
+        Watching, detaching=detaching, publishing=publishing, watch=kernel.provided.watch
+    )
+    daemon = providers.Singleton(
+        Daemon,
+        recovery=recovery,
+        watching=watching,
+        provision=providers.Callable(_provision, settings, provisioning).provider,
+        rdma=kernel.provided.rdma,
+        demand=settings.provided.isolation,
+        hook=hook_server,
+        plugin=plugin,
     )
 
 

@@ -1,9 +1,10 @@
 """The node agent from start to stop: what comes before what, and what ends with what.
 
 Why: the order is what keeps promises.  First what a crash left is put right, then the
-machine must isolate as demanded, then the hook is answered, and only then the kubelet is
-told that there is a driver: it would call at once.  Until the isolation is as demanded the
-node is not ready, and says so again and again; nothing is attached meanwhile.
+machine must isolate as demanded and have its VFs, then the hook is answered, and only then
+the kubelet is told that there is a driver: it would call at once.  Until the isolation is
+as demanded the node is not ready, and says so again and again; nothing is attached
+meanwhile.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Protocol
 
@@ -40,7 +42,8 @@ class Service(Protocol):
 class Daemon:
     """Runs the driver on a node.
 
-    ``hook`` and ``plugin`` are served in this order, and stopped in the other.
+    ``provision`` makes the VFs that are wanted.  ``hook`` and ``plugin`` are served in this
+    order, and stopped in the other.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Daemon:
         *,
         recovery: Recovery,
         watching: Watching,
+        provision: Callable[[], None],
         rdma: RdmaDevices,
         demand: IsolationDemand,
         hook: Service,
@@ -55,6 +59,7 @@ class Daemon:
     ) -> None:
         self._recovery = recovery
         self._watching = watching
+        self._provision = provision
         self._rdma = rdma
         self._demand = demand
         self._services = (hook, plugin)
@@ -70,6 +75,7 @@ class Daemon:
         await asyncio.to_thread(self._recovery.forget_orphans)
         if not await self._isolated(stop):
             return
+        await asyncio.to_thread(self._provision)
         async with AsyncExitStack() as stack:
             watcher = asyncio.create_task(self._watching.run(), name="ibdra-watching")
             stack.push_async_callback(_ended, watcher)

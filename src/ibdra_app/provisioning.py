@@ -7,6 +7,7 @@ the kernel is compared with what it did.  One PF's trouble does not touch the ot
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
@@ -30,6 +31,8 @@ from ibdra_domain.provisioning import (
     WantedVfs,
     plan_provisioning,
 )
+
+_log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
 """Seconds for the devices of one PF's VFs to come, after the last of them was bound."""
@@ -146,6 +149,19 @@ class Provisioning:
             return PfOutcome(plan=self.provision_pf(planned.address, wanted))
         except IbdraError as error:
             return PfOutcome(plan=planned, error=str(error))
+
+    def provision_at_start(self, wanted: WantedVfs) -> None:
+        """Do what is wanted and log what became of each PF; nothing of it stops the driver."""
+        if wanted == WantedVfs():
+            return
+        report = self.provision(wanted)
+        for pf in report.pfs:
+            plan = pf.plan
+            level = logging.WARNING if pf.error or plan.verdict is Verdict.REFUSED else logging.INFO
+            said = (pf.error or plan.reason or "done", *plan.notes)
+            _log.log(level, "VFs of %s: %s: %s", plan.name, plan.verdict, "; ".join(said))
+        for option in report.unmatched:
+            _log.warning("%s fits no PF with SR-IOV of this node", option)
 
     # -- looking ---------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ CLONE_NEWNET = 0x40000000
 SO_NETNS_COOKIE = 71
 _MOUNTED = (Path("/run/netns"), Path("/var/run/docker/netns"))
 _libc = ctypes.CDLL(None, use_errno=True)
-_ResultT = TypeVar("_ResultT")
+DoneT = TypeVar("DoneT")
 
 
 class LinuxNetns:
@@ -148,31 +148,36 @@ def _cookie(fd: int) -> int:
         return 0
 
 
-def inside(netns: Netns, work: Callable[[], _ResultT]) -> _ResultT:
-    """Do something in a thread of its own that has entered a namespace, and give its result.
-
-    For the few requests by which the kernel judges who sends them, and not the socket.
-    """
-    return _inside(fd_of(netns), work)
-
-
 def _made_in(fd: int, family: int, protocol: int) -> socket.socket:
     """Make a socket inside a namespace.  Raises OSError."""
-    return _inside(fd, lambda: socket.socket(family, socket.SOCK_DGRAM, protocol))
+    return _done_in(fd, lambda: socket.socket(family, socket.SOCK_DGRAM, protocol))
 
 
-def _inside(fd: int, work: Callable[[], _ResultT]) -> _ResultT:
-    done: list[_ResultT] = []
+def done_in(netns: Netns, work: Callable[[], DoneT]) -> DoneT:
+    """Do something inside a namespace; for what the kernel judges by the caller's own.
+
+    Raises KernelRefused if the namespace cannot be entered, else what ``work`` raises.
+    """
+    fd = fd_of(netns)
+    try:
+        return _done_in(fd, work)
+    except OSError as error:
+        raise _refused(f"namespace {netns.id} cannot be entered", error) from error
+
+
+def _done_in(fd: int, work: Callable[[], DoneT]) -> DoneT:
+    """Do something in a thread that ends in a namespace.  Raises OSError, or as ``work`` does."""
+    done: list[DoneT] = []
     failed: list[Exception] = []
 
-    def run() -> None:
+    def enter_and_work() -> None:
         try:
             enter(fd)
             done.append(work())
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is the caller's
+        except Exception as error:  # noqa: BLE001 -- raised below, by the thread that waits
             failed.append(error)
 
-    thread = threading.Thread(target=run, name="ibdra-setns")
+    thread = threading.Thread(target=enter_and_work, name="ibdra-setns")
     thread.start()
     thread.join()
     if failed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,50 +9,16 @@ from pathlib import Path
 import click
 import msgspec
 
+from ibdra_app.cli.options import vf_options
 from ibdra_app.container import wired
 from ibdra_app.provisioning import PfOutcome, ProvisioningReport
 from ibdra_app.settings import Settings
 from ibdra_app.sources import wanted_vfs
 from ibdra_domain.provisioning import PfOverride, Verdict
 
-_OVERRIDE = re.compile(r"(?P<pattern>.+)=(?P<count>\d{1,5})\Z", re.ASCII)
-
-
-def _overrides(
-    _context: click.Context, _parameter: click.Parameter, values: Iterable[str]
-) -> tuple[PfOverride, ...]:
-    found = []
-    for value in values:
-        match = _OVERRIDE.match(value)
-        if match is None or int(match["count"]) > 0xFFFF:
-            raise click.BadParameter(f"{value!r} is not PATTERN=N, such as mlx5_0=8")
-        found.append(PfOverride(match["pattern"], int(match["count"])))
-    return tuple(found)
-
 
 @click.command("provision")
-@click.option(
-    "--num-vfs",
-    type=click.IntRange(0, 0xFFFF),
-    default=0,
-    show_default=True,
-    metavar="N",
-    help="VFs for each InfiniBand PF; 0 touches none.",
-)
-@click.option(
-    "--pf",
-    "overrides",
-    multiple=True,
-    callback=_overrides,
-    metavar="PATTERN=N",
-    help="Another number for PFs whose PCI address or RDMA name fits; the most specific counts.",
-)
-@click.option(
-    "--guids",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="GUIDs for VFs (TOML); those it does not have are derived from their PF's.",
-)
+@vf_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option(
     "-o",
@@ -71,8 +36,8 @@ def _overrides(
 def command(
     *,
     num_vfs: int,
-    overrides: tuple[PfOverride, ...],
-    guids: Path | None,
+    pf_vfs: tuple[PfOverride, ...],
+    guid_file: Path | None,
     dry_run: bool,
     output: str,
     simulate: str | None,
@@ -82,7 +47,7 @@ def command(
     Never removes or changes a VF that can be in use; a PF with another number of VFs is
     reported and left.  Exits 1 if something that was asked for is not, or would not be, done.
     """
-    settings = Settings(num_vfs=num_vfs, pf_vfs=overrides, guid_file=guids, simulate=simulate)
+    settings = Settings(num_vfs=num_vfs, pf_vfs=pf_vfs, guid_file=guid_file, simulate=simulate)
     wanted = wanted_vfs(settings)
     with wired(settings) as container:
         provisioning = container.provisioning()

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from ibdra_app.cli.options import vf_options
 from ibdra_app.container import wired
 from ibdra_app.settings import Settings
-from ibdra_app.sources import node_name
+from ibdra_app.sources import node_name, wanted_vfs
 from ibdra_domain.container_edits import HookSettings
 from ibdra_domain.hardware import IsolationDemand
 
@@ -43,6 +44,7 @@ _folder = click.Path(path_type=Path, file_okay=False)
     show_default=True,
     help="The RDMA isolation mode to demand; auto takes the one there is.",
 )
+@vf_options
 @click.option("--umad", is_flag=True, help="Give ordinary claims their port's umad node too.")
 @click.option(
     "--kubelet-dir",
@@ -107,7 +109,9 @@ def command(*, verbose: bool, **options: Any) -> None:
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    with wired(_settings(**options)) as container:
+    settings = _settings(**options)
+    wanted_vfs(settings)  # a GUID file that is wrong is told before anything is touched
+    with wired(settings) as container:
         asyncio.run(_until_stopped(container))
 
 
@@ -132,6 +136,9 @@ def _settings(
         hook=HookSettings(path=hook_path, options=options),
         isolation=IsolationDemand(isolation),
         with_umad=umad,
+        num_vfs=rest["num_vfs"],
+        pf_vfs=rest["pf_vfs"],
+        guid_file=rest["guid_file"],
     )
 
 

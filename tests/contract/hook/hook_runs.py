@@ -3,7 +3,7 @@
 ``IBDRA_HOOK_MAKE`` gives make other flags for the build, ``IBDRA_HOOK_RUNNER`` a program to
 run it under::
 
-    IBDRA_HOOK_MAKE='CFLAGS="-O1 -g -fsanitize=address,undefined" LDFLAGS='
+    IBDRA_HOOK_MAKE='CFLAGS="-g -fsanitize=address,undefined" LDFLAGS='
     IBDRA_HOOK_RUNNER='valgrind -q --error-exitcode=99'
 """
 
@@ -162,7 +162,7 @@ class FakeHook:
 
 
 @contextlib.contextmanager
-def hand_made(path: Path, serve: Callable[[socket.socket], None]) -> Iterator[None]:
+def hand_made(path: Path, serve: Callable[[socket.socket], object]) -> Iterator[None]:
     """Serve one connection at a socket with a function; then it is closed."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))

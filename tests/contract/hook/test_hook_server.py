@@ -363,11 +363,15 @@ def precious(path: Path) -> Path:
 
 
 async def test_what_is_no_socket_stays(precious: Path) -> None:
-    """Somebody's file is kept and named."""
+    """Somebody's file is kept and named; once it is gone, the same server can be started."""
+    server = HookServer(precious, hook=FakeHook())
     with pytest.raises(HookFailed, match=r"hook\.sock cannot be served \(something that is no"):
-        await HookServer(precious, hook=FakeHook()).start()
+        await server.start()
     assert ["hook.sock"] == names_in(precious.parent)
     assert b"precious" == content(precious)
+    os.unlink(precious)  # noqa: PTH108 -- a method of Path blocks the loop no less
+    async with server:
+        assert {"version": 1, "attached": True} == await said(precious, RAW)
 
 
 async def test_a_folder_that_cannot_be_made_is_an_error(folder: Path) -> None:

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from contract.hook.hook_runs import NODES, UID, Helper, Ran, a_pod, boot_id, netns_of, state_of
+from contract.hook.hook_runs import (
+    NODES,
+    UID,
+    Helper,
+    Ran,
+    a_pod,
+    boot_id,
+    hand_made,
+    netns_of,
+    request_from,
+    state_of,
+)
 from contract.hook.test_marks_contract import NEEDS_ROOT
 from ibdra_adapters.hook.marks import MarkFolder
 
@@ -50,6 +61,25 @@ def test_the_file_is_as_documented(mark: Path, pod: int) -> None:
     assert expected == mark.read_text(encoding="ascii")
     assert 0o100600 == mark.stat().st_mode
     assert 0o40700 == mark.parent.stat().st_mode
+
+
+@pytest.mark.usefixtures("mark")
+def test_a_daemon_that_is_there_knows_better(helper: Helper, pod: int) -> None:
+    """Its no counts, mark or not: it has seen what became of the device since."""
+
+    def refuse(connection: socket.socket) -> None:
+        request_from(connection)
+        connection.sendall(b'{"version":1,"attached":false,"reason":"the device is gone"}')
+
+    with hand_made(helper.socket, refuse):
+        assert Ran(1, f"ibdra: claim {UID}: the device is gone\n") == helper.run(state_of(pod))
+
+
+@pytest.mark.usefixtures("mark")
+def test_a_daemon_that_dies_while_it_is_asked_is_as_good_as_none(helper: Helper, pod: int) -> None:
+    """The container's restart goes on by the mark."""
+    with hand_made(helper.socket, request_from):
+        assert Ran(0, "") == helper.run(state_of(pod))
 
 
 REWRITTEN: dict[str, Callable[[str], str]] = {

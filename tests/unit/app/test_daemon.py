@@ -13,12 +13,15 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from ibdra_adapters.kubelet import FakeKubelet
+from ibdra_app.container import wired
 from ibdra_app.daemon import Daemon
+from ibdra_app.settings import Settings
 from ibdra_domain.container_edits import node_numbers
 from ibdra_domain.errors import KernelRefused, KubeletFailed
 from ibdra_domain.hardware import IsolationDemand, RdmaIsolation
 from ibdra_domain.ports.driver import ClaimRef
-from unit.app.app_node import VF, Node, ib_config, running_node
+from ibdra_domain.provisioning import PfOverride
+from unit.app.app_node import NODE, VF, Node, ib_config, running_node
 
 SECONDS = 60.0
 
@@ -129,6 +132,36 @@ async def test_a_refusal_reaches_the_runtime_with_its_reason(node: Node) -> None
     assert answer["attached"] is False
     assert "claim no-such-uid is not prepared on this node" in str(answer["reason"])
     assert 1 == node.container.counts().all()["attach", "AttachRefused"]
+
+
+async def test_vfs_are_made_before_the_kubelet_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The first slices have them; a PF that has another number of VFs is left, and said so."""
+    with TemporaryDirectory(prefix="ib") as folder:
+        base = Path(folder)
+        settings = Settings(
+            node=NODE,
+            simulate="dgx-h100",
+            kubelet_folder=base / "kubelet",
+            cdi_folder=base / "cdi",
+            state_folder=base / "state",
+            run_folder=base / "run",
+            pf_vfs=(PfOverride("mlx5_0", 5), PfOverride("mlx5_4", 3)),
+        )
+        with wired(settings) as container:
+            machine = container.machine()
+            pf = next(h for h in machine.hcas.values() if h.name == "mlx5_4")
+            machine.sriov.set_num_vfs(pf.pci, 0)
+            daemon = container.daemon()
+            async with running(daemon):
+                await daemon.ready.wait()
+                slices = container.slices()
+                await eventually(lambda: bool(slices.list()))
+                published = [d for s in slices.list() for d in s.spec.devices or ()]
+    parents = [
+        d.attributes["parentDevice"].string for d in published if "parentDevice" in d.attributes
+    ]
+    assert 3 == parents.count("mlx5_4")
+    assert "VFs of 0000:18:00.0 (mlx5_0): refused" in caplog.text
 
 
 async def test_until_it_isolates_as_demanded_nothing_is_served(
