@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 
 import msgspec
 
 from ibdra_app.pf_run import PfRun
 from ibdra_domain.errors import IbdraError, KernelRefused, ProvisioningRefused
-from ibdra_domain.hardware import SysfsReading
-from ibdra_domain.identifiers import PciAddress
+from ibdra_domain.hardware import HcaPort, SysfsReading
+from ibdra_domain.identifiers import Guid, PciAddress, gid_guid
 from ibdra_domain.pf_views import PfView, pf_views
 from ibdra_domain.ports.events import Events
 from ibdra_domain.ports.netlink import Link, Links, Namespaces, Netns
@@ -97,7 +97,7 @@ class Provisioning:
 
     def plan(self, wanted: WantedVfs) -> ProvisioningPlan:
         """Look, and say what would be done; changes nothing."""
-        return plan_provisioning(self._look(), wanted)
+        return self._plan(wanted)[1]
 
     def provision(self, wanted: WantedVfs) -> ProvisioningReport:
         """Do what is wanted, as far as it can be done without harm."""
@@ -116,8 +116,8 @@ class Provisioning:
         Raises ProvisioningRefused if nothing was changed, otherwise what went wrong
         half-way: KernelRefused or ProvisioningFailed.
         """
-        views = self._look()
-        plan = plan_provisioning(views, wanted).pf(pf)
+        views, whole = self._plan(wanted)
+        plan = whole.pf(pf)
         view = next((v for v in views if v.address == pf), None)
         if plan is None or view is None:
             raise ProvisioningRefused(
@@ -165,18 +165,28 @@ class Provisioning:
 
     # -- looking ---------------------------------------------------------------------
 
-    def _look(self) -> tuple[PfView, ...]:
+    def _plan(self, wanted: WantedVfs) -> tuple[tuple[PfView, ...], ProvisioningPlan]:
+        """Look at everything, and plan."""
         reading = self._sysfs.read()
-        return pf_views(
+        held = [
+            (device, str(claim.claim))
+            for claim in self._held()
+            for device in (*(p.device for p in claim.moving), *claim.companions)
+        ]
+        views = pf_views(
             reading,
             nodes=self._sysfs.char_devices(),
             settings=self._settings(reading),
-            holders={
-                device.pci: str(claim.claim)
-                for claim in self._held()
-                for device in (*(p.device for p in claim.moving), *claim.companions)
-            },
+            holders={device.pci: claim for device, claim in held},
         )
+        others = {
+            guid: hca.name for hca in reading.hcas for guid in _guids(hca.node_guid, hca.ports)
+        } | {
+            guid: f"{device.rdma_device} (claim {claim})"
+            for device, claim in held
+            for guid in _guids(device.node_guid, [device.link])
+        }
+        return views, plan_provisioning(views, wanted, others=others)
 
     def _settings(self, reading: SysfsReading) -> dict[PciAddress, tuple[VfSettings, ...]]:
         """Read what is set for the VFs there are; a PF that does not tell is left out."""
@@ -200,6 +210,15 @@ class Provisioning:
                 f"the IPoIB interface of {plan.name} is gone", remedy="run it again"
             )
         return link.index
+
+
+def _guids(node: Guid | None, ports: Iterable[HcaPort]) -> Iterator[Guid]:
+    """Give a device's node and port GUIDs."""
+    if node is not None:
+        yield node
+    for port in ports:
+        if port.gid0 is not None:
+            yield gid_guid(port.gid0)
 
 
 def _interface_of(pf: PciAddress, reading: SysfsReading, links: Iterable[Link]) -> Link | None:

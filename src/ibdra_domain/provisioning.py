@@ -55,8 +55,8 @@ class PfOverride(msgspec.Struct, frozen=True):
 
     def fits(self, pf: PfView) -> bool:
         """Tell whether it is about a PF."""
-        return any(
-            fnmatchcase(name, self.pattern) for name in (pf.address, pf.rdma_device or "") if name
+        return fnmatchcase(pf.address, self.pattern.lower()) or (
+            pf.rdma_device is not None and fnmatchcase(pf.rdma_device, self.pattern)
         )
 
 
@@ -133,10 +133,15 @@ class _Refused(Exception):
     """The reason why a PF must not be touched."""
 
 
-def plan_provisioning(views: Iterable[PfView], wanted: WantedVfs) -> ProvisioningPlan:
-    """Decide for each PF; the first in the order of ``views`` wins where GUIDs clash."""
+def plan_provisioning(
+    views: Iterable[PfView], wanted: WantedVfs, *, others: Mapping[Guid, str] = {}
+) -> ProvisioningPlan:
+    """Decide for each PF; the first in the order of ``views`` wins where GUIDs clash.
+
+    ``others`` are GUIDs that are had by anything else on this node, and by what.
+    """
     pfs = tuple(views)
-    taken: dict[Guid, str] = {}
+    taken = dict(others)
     for pf in pfs:
         taken |= dict.fromkeys(pf.own_guids, pf.address)
         for vf in pf.vfs:

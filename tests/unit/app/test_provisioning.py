@@ -16,11 +16,11 @@ from ibdra_adapters.simulation.machine import SimulatedMachine
 from ibdra_app.provisioning import Provisioning
 from ibdra_domain.errors import KernelRefused, ProvisioningFailed, ProvisioningRefused
 from ibdra_domain.hardware import SysfsReading
-from ibdra_domain.identifiers import Guid
+from ibdra_domain.identifiers import Guid, PciAddress
 from ibdra_domain.inventory import take_inventory
 from ibdra_domain.pf_views import PfView, VfPlace, pf_views
 from ibdra_domain.provisioning import PfOverride, Verdict, WantedVfs
-from ibdra_domain.vf_guids import derived_guid
+from ibdra_domain.vf_guids import GuidFile, derived_guid
 from ibdra_domain.vf_steps import SetNumVfs
 from unit.domain.domain_facts import a_port, a_prepared_claim
 
@@ -409,6 +409,18 @@ def test_nothing_is_done_while_a_claim_holds_a_vf(node: Node, vf: int) -> None:
     assert before == node.view()
     node.held = ()
     assert node.provisioning().provision(wanted).complete
+
+
+def test_no_vf_gets_the_guid_of_one_that_a_claim_holds(node: Node) -> None:
+    """Also where the PF does not tell of it any more."""
+    inventory = take_inventory(node.machine.sysfs.read(), node.machine.verbs.read())
+    device = next(d for d in inventory.devices if d.pci == PF)
+    given = Guid("02aa:0000:0000:0001")
+    away = replace(device, pci=PciAddress("0000:c1:00.1"), node_guid=given)
+    node.held = (a_prepared_claim(ports=(a_port(device=away),)),)
+    wanted = WantedVfs(overrides=(PfOverride(PF, 1),), guids=GuidFile({(PF, 0): given}))
+    reason = node.provisioning().provision(wanted).pfs[0].plan.reason
+    assert f"VF 0 would get GUID {given}, which mlx5_0 (claim team/" in str(reason)
 
 
 def test_a_pf_that_a_claim_holds_gets_no_vfs(node: Node) -> None:

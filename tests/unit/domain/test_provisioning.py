@@ -250,6 +250,7 @@ def test_only_infiniband_gets_vfs(layer: str | None) -> None:
         ([("mlx5_0", 4), ("mlx5_0", 5)], 5, "--pf mlx5_0=5"),
         ([("mlx5_1", 4), ("0000:5e:*", 5)], 2, "--num-vfs"),
         ([("mlx5_0", 0)], 0, "--pf mlx5_0=0"),
+        ([("0000:3B:00.0", 4)], 4, "--pf 0000:3B:00.0=4"),
     ],
 )
 def test_the_most_specific_override_counts(
@@ -302,6 +303,20 @@ def test_no_two_on_a_node_get_one_guid(guid: Guid, owner: str) -> None:
     assert plan is not None
     assert (Verdict.REFUSED, ()) == (plan.verdict, plan.steps)
     assert f"GUID {guid}, which {owner}" in str(plan.reason)
+
+
+def test_nor_what_anything_else_on_the_node_has() -> None:
+    """An HCA without SR-IOV, a VF in a pod."""
+    plan = plan_provisioning([a_pf()], WantedVfs(count=2), others={VF_GUIDS[1]: "mlx4_0"})
+    assert f"VF 1 would get GUID {VF_GUIDS[1]}, which mlx4_0 has too" in str(plan.pfs[0].reason)
+
+
+def test_a_vf_that_is_seen_twice_is_one() -> None:
+    """What sysfs shows of it is no other device."""
+    lacking = a_vf(0, node_guid=ZERO_GUID, settings=settings(0, ZERO_GUID))
+    others = {VF_GUIDS[0]: "mlx5_0v0", PF_GUID: "mlx5_0"}
+    (plan,) = plan_provisioning([with_vfs(lacking)], WantedVfs(count=1), others=others).pfs
+    assert SetVfNodeGuid(vf=0, guid=VF_GUIDS[0]) in plan.steps
 
 
 def test_of_two_pfs_that_would_clash_the_second_is_refused() -> None:

@@ -32,6 +32,7 @@ def test_memory_and_files_agree(tmp_path: Path, kind: str) -> None:
             kernel = machine.kernel
             netns = kernel.processes[kernel.start_process()]
             home = kernel.init_netns
-            if profile.isolation == "exclusive":
+            exclusive = profile.isolation == "exclusive"
+            if exclusive and kernel.devices["mlx5_0v0"].netns == home:
                 kernel.move_device("mlx5_0v0", source=home, target=netns)
             machine.sysfs.set_traffic_class("mlx5_0", 1, 128)
