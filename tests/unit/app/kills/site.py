@@ -47,7 +47,7 @@ rdma = "mlx5_9"
 pci = "0000:19:00.0"
 root = "pci0000:19"
 node_guid = "0c42:a103:0021:1900"
-ports = [{{ rate = "400 Gb/sec (4X NDR)", netdev = "ib9" }}]
+ports = [{{ rate = "400 Gb/sec (4X NDR)", netdev = "ib9", pkeys = ["0xffff", "0x8001"] }}]
 
 [[hcas]]
 model = "ConnectX-7"
@@ -67,7 +67,7 @@ root = "pci0000:af"
 node_guid = "e41d:2d03:0045:9710"
 ports = [
   {{ rate = "56 Gb/sec (4X FDR)", netdev = "ib2", pkeys = ["0xffff", "0x8001"] }},
-  {{ rate = "56 Gb/sec (4X FDR)", netdev = "ib3" }},
+  {{ rate = "56 Gb/sec (4X FDR)", netdev = "ib3", pkeys = ["0xffff", "0x8001"] }},
 ]
 """
 SPARE = "mlx5_9"
@@ -80,6 +80,14 @@ class Kind(NamedTuple):
     follows: bool
     devices: tuple[str, ...]
     config: dict[str, object] | None
+
+
+class Snapshot(NamedTuple):
+    """Where everything is: devices by name, interfaces by device, port and pkey."""
+
+    devices: dict[str, NetnsId]
+    links: dict[tuple[str, int, int | None], tuple[NetnsId, str, int, bool]]
+    classes: dict[str, dict[int, int]]
 
 
 class Site:
@@ -213,19 +221,18 @@ class Site:
         links = [(x.netns, x.link) for x in self.kernel.links.values() if x.rdma == rdma_device]
         return self.kernel.devices[rdma_device].netns, links
 
-    def snapshot(self) -> dict[str, object]:
+    def snapshot(self) -> Snapshot:
         """Describe how everything is that must be so again at the end; minors may differ."""
         links = {
             (x.rdma, x.port, x.link.pkey): (x.netns, x.link.name, x.link.mtu, x.link.up)
             for x in self.kernel.links.values()
         }
         assert len(links) == len(self.kernel.links), "a port has two interfaces"
-        classes = self.machine.traffic_classes
-        return {
-            "devices": {d.name: d.netns for d in self.kernel.devices.values()},
-            "links": links,
-            "classes": {name: dict(ports) for name, ports in classes.items()},
-        }
+        return Snapshot(
+            devices={d.name: d.netns for d in self.kernel.devices.values()},
+            links=links,
+            classes={name: dict(ports) for name, ports in self.machine.traffic_classes.items()},
+        )
 
     def marks(self) -> dict[str, tuple[NetnsId, str]]:
         """Give the marks there are."""
