@@ -93,10 +93,10 @@ class Snapshot(NamedTuple):
 class Site:
     """One machine; ``node`` is the driver that runs on it at the moment."""
 
-    def __init__(self, folder: Path, kind: Kind) -> None:
+    def __init__(self, folder: Path, kind: Kind, profile: Profile | None = None) -> None:
         self.folder = folder
         self.kind = kind
-        self.machine = MemoryMachine(profile_of(kind))
+        self.machine = MemoryMachine(profile or profile_of(kind))
         self.kernel = self.machine.kernel
         self.api = FakeKubeApi()
         self.fake_marks = FakeMarks()
@@ -250,10 +250,10 @@ def profile_of(kind: Kind) -> Profile:
 
 
 @contextmanager
-def running_site(folder: Path, kind: Kind) -> Iterator[Site]:
+def running_site(folder: Path, kind: Kind, profile: Profile | None = None) -> Iterator[Site]:
     """Set a machine up, with a driver on it that has done its start; its files go at the end."""
     folder.mkdir(parents=True)
-    site = Site(folder, kind)
+    site = Site(folder, kind, profile)
     site.recover()
     yield site
     shutil.rmtree(folder)
