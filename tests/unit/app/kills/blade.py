@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+from ibdra_domain.errors import KernelRefused
+
 CHANGING = frozenset(
     {
         *("rdma.move", "sysfs.set_traffic_class"),
@@ -23,8 +25,11 @@ CHANGING = frozenset(
 )
 """The calls that leave something behind; after any other it is as it was before."""
 
-WRITING = frozenset({"cdi.write", "state.save"})
-"""The calls that write a file aside and rename it."""
+HAVE_A_MIDDLE = frozenset({"cdi.write", "state.save", "links.configure"})
+"""The calls that write a file aside and rename it, or do two things."""
+
+NETLINK = frozenset({"namespaces", "rdma", "links"})
+"""The ports that a kernel's refusal can come from."""
 
 
 class Killed(BaseException):
@@ -60,10 +65,18 @@ def steps_of(calls: Iterable[str], *, every: bool) -> list[Step]:
     for number, call in enumerate(calls):
         if every or call in CHANGING:
             steps.append(Step(number, call, Moment.BEFORE))
-            if call in WRITING or call == "links.configure":
+            if call in HAVE_A_MIDDLE:
                 steps.append(Step(number, call, Moment.DURING))
             steps.append(Step(number, call, Moment.AFTER))
     return steps
+
+
+class Refusal(NamedTuple):
+    """Calls of netlink that the kernel refuses: from which on, how many, and its errno."""
+
+    number: int
+    errno: int
+    times: int = 1
 
 
 class Blade:
@@ -74,10 +87,13 @@ class Blade:
         self.fallen = False
         self._armed = False
         self._target: Step | None = None
+        self._refusal: Refusal | None = None
 
-    def arm(self, target: Step | None = None) -> None:
-        """Count from now on, and kill at a step."""
-        self.calls, self._armed, self._target = [], True, target
+    def arm(self, harm: Step | Refusal | None = None) -> None:
+        """Count from now on; kill at a step (one without a call's name: whichever it is)."""
+        self.calls, self._armed = [], True
+        self._target = harm if isinstance(harm, Step) else None
+        self._refusal = harm if isinstance(harm, Refusal) else None
 
     def disarm(self) -> None:
         """Let every call through uncounted."""
@@ -96,13 +112,15 @@ class Blade:
             return method(*args, **kwargs)
         number, target = len(self.calls), self._target
         self.calls.append(name)
+        self._perhaps_refuse(name)
         if target is None or target.number != number:
             return method(*args, **kwargs)
-        assert target.call == name, f"call {number} is {name}, it was {target.call} before"
+        assert target.call in (name, ""), f"call {number} is {name}, it was {target.call} before"
         if target.moment is Moment.BEFORE:
             self._fall()
         if target.moment is Moment.DURING:
-            self._half(name, method, args, kwargs)
+            if name in HAVE_A_MIDDLE:
+                self._half(name, method, args, kwargs)
             self._fall()
         result = method(*args, **kwargs)
         close = getattr(result, "close", None)  # the kernel closes what a process had open
@@ -110,6 +128,16 @@ class Blade:
             close()
         self._fall()
         return result
+
+    def _perhaps_refuse(self, name: str) -> None:
+        if self._refusal is None or name.partition(".")[0] not in NETLINK:
+            return
+        number, code, times = self._refusal
+        if number:
+            self._refusal = Refusal(number - 1, code, times)
+            return
+        self._refusal = Refusal(0, code, times - 1) if times > 1 else None
+        raise KernelRefused(f"{name} was not possible", remedy="none", errno=code)
 
     def _half(
         self,

@@ -6,6 +6,7 @@ Why: said once, for every way and every step.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 import msgspec
 
@@ -33,7 +34,7 @@ def check_wreck(site: Site) -> None:
         assert netns == record.attachment.netns
         assert numbers == node_numbers(with_nodes_of_now(record.prepared, nodes))
         for port in record.prepared.moving:
-            _check_attached(site, port, netns)
+            attached_as_asked(site, port, netns)
 
 
 def check_recovered(site: Site) -> None:
@@ -54,8 +55,8 @@ def check_recovered(site: Site) -> None:
         away |= {port.device.rdma_device: record.attachment.netns for port in record.prepared.ports}
         if uid in site.marks():
             for port in record.prepared.moving:
-                _check_attached(site, port, record.attachment.netns)
-    _check_places(site, away)
+                attached_as_asked(site, port, record.attachment.netns)
+    check_places(site, away)
 
 
 def check_attached(site: Site) -> None:
@@ -66,12 +67,12 @@ def check_attached(site: Site) -> None:
         assert record is not None
         netns = site.kernel.processes[site.pods[claim.uid]]
         for port in record.prepared.moving:
-            _check_attached(site, port, netns)
+            attached_as_asked(site, port, netns)
             away[port.device.rdma_device] = netns
         nodes = with_nodes_of_now(record.prepared, site.kernel.char_devices())
         assert (netns, node_numbers(nodes)) == site.marks()[claim.uid]
         assert node_numbers(nodes) == site.told_nodes(claim)
-    _check_places(site, away)
+    check_places(site, away)
 
 
 def check_over(site: Site) -> None:
@@ -111,41 +112,35 @@ def _record(site: Site, uid: str) -> ClaimRecord:
     return msgspec.convert(raw["record"], ClaimRecord)
 
 
-def _check_places(site: Site, away: dict[str, NetnsId]) -> None:
-    """See that what is not with a pod is at home, and as it was."""
+def check_places(site: Site, away: dict[str, NetnsId], *, gone: Collection[str] = ()) -> None:
+    """See that what is not with a pod, and not ``gone``, is at home, and as it was."""
     home = site.kernel.init_netns
     now, then = site.snapshot(), site.original
     exclusive = site.kind.isolation == "exclusive"
-    assert isinstance(now["devices"], dict)
-    for name, netns in now["devices"].items():
+    for name, netns in now.devices.items():
         assert netns in ({home, away[name]} if name in away and exclusive else {home}), name
-    assert isinstance(now["links"], dict)
-    assert isinstance(then["links"], dict)
-    for key, link in now["links"].items():
+    for key, link in now.links.items():
         if key[0] in away:
             assert link[0] in (home, away[key[0]])
         else:
-            assert then["links"].get(key) == link, key
-    assert isinstance(now["classes"], dict)
-    assert isinstance(then["classes"], dict)
-    for name, classes in now["classes"].items():
-        assert name in away or then["classes"][name] == classes
+            assert then.links.get(key) == link, key
+    for key in then.links:
+        assert key in now.links or key[0] in gone or key[0] in site.lost, key
+    for name, classes in now.classes.items():
+        assert name in away or name in gone or then.classes[name] == classes
 
 
-def _check_attached(site: Site, port: PreparedPort, netns: NetnsId) -> None:
+def attached_as_asked(site: Site, port: PreparedPort, netns: NetnsId) -> None:
+    """See that a port is in a namespace with all that its claim asked for."""
     device, config = port.device, port.config
     found = site.snapshot()
-    links, devices, classes = found["links"], found["devices"], found["classes"]
-    assert isinstance(links, dict)
-    assert isinstance(devices, dict)
-    assert isinstance(classes, dict)
     exclusive = site.kind.isolation == "exclusive"
-    assert devices[device.rdma_device] == (netns if exclusive else site.kernel.init_netns)
+    assert found.devices[device.rdma_device] == (netns if exclusive else site.kernel.init_netns)
     if config.traffic_class is not None:
-        assert config.traffic_class == classes[device.rdma_device][device.port]
+        assert config.traffic_class == found.classes[device.rdma_device][device.port]
     mtu = (config.mtu or device.link.active_mtu or 0) - 4
-    key = (device.rdma_device, device.port)
-    assert (netns, device.netdev, mtu, True) == links[*key, None]
+    name, number = device.rdma_device, device.port
+    assert (netns, device.netdev, mtu, True) == found.links[name, number, None]
     if port.child_pkey is not None:
-        name = child_name(str(device.netdev), port.child_pkey)
-        assert (netns, name, mtu, True) == links[*key, port.child_pkey | 0x8000]
+        child = child_name(str(device.netdev), port.child_pkey)
+        assert (netns, child, mtu, True) == found.links[name, number, port.child_pkey | 0x8000]

@@ -47,7 +47,7 @@ rdma = "mlx5_9"
 pci = "0000:19:00.0"
 root = "pci0000:19"
 node_guid = "0c42:a103:0021:1900"
-ports = [{{ rate = "400 Gb/sec (4X NDR)", netdev = "ib9" }}]
+ports = [{{ rate = "400 Gb/sec (4X NDR)", netdev = "ib9", pkeys = ["0xffff", "0x8001"] }}]
 
 [[hcas]]
 model = "ConnectX-7"
@@ -67,7 +67,7 @@ root = "pci0000:af"
 node_guid = "e41d:2d03:0045:9710"
 ports = [
   {{ rate = "56 Gb/sec (4X FDR)", netdev = "ib2", pkeys = ["0xffff", "0x8001"] }},
-  {{ rate = "56 Gb/sec (4X FDR)", netdev = "ib3" }},
+  {{ rate = "56 Gb/sec (4X FDR)", netdev = "ib3", pkeys = ["0xffff", "0x8001"] }},
 ]
 """
 SPARE = "mlx5_9"
@@ -82,13 +82,21 @@ class Kind(NamedTuple):
     config: dict[str, object] | None
 
 
+class Snapshot(NamedTuple):
+    """Where everything is: devices by name, interfaces by device, port and pkey."""
+
+    devices: dict[str, NetnsId]
+    links: dict[tuple[str, int, int | None], tuple[NetnsId, str, int, bool]]
+    classes: dict[str, dict[int, int]]
+
+
 class Site:
     """One machine; ``node`` is the driver that runs on it at the moment."""
 
-    def __init__(self, folder: Path, kind: Kind) -> None:
+    def __init__(self, folder: Path, kind: Kind, profile: Profile | None = None) -> None:
         self.folder = folder
         self.kind = kind
-        self.machine = MemoryMachine(profile_of(kind))
+        self.machine = MemoryMachine(profile or profile_of(kind))
         self.kernel = self.machine.kernel
         self.api = FakeKubeApi()
         self.fake_marks = FakeMarks()
@@ -213,19 +221,18 @@ class Site:
         links = [(x.netns, x.link) for x in self.kernel.links.values() if x.rdma == rdma_device]
         return self.kernel.devices[rdma_device].netns, links
 
-    def snapshot(self) -> dict[str, object]:
+    def snapshot(self) -> Snapshot:
         """Describe how everything is that must be so again at the end; minors may differ."""
         links = {
             (x.rdma, x.port, x.link.pkey): (x.netns, x.link.name, x.link.mtu, x.link.up)
             for x in self.kernel.links.values()
         }
         assert len(links) == len(self.kernel.links), "a port has two interfaces"
-        classes = self.machine.traffic_classes
-        return {
-            "devices": {d.name: d.netns for d in self.kernel.devices.values()},
-            "links": links,
-            "classes": {name: dict(ports) for name, ports in classes.items()},
-        }
+        return Snapshot(
+            devices={d.name: d.netns for d in self.kernel.devices.values()},
+            links=links,
+            classes={name: dict(ports) for name, ports in self.machine.traffic_classes.items()},
+        )
 
     def marks(self) -> dict[str, tuple[NetnsId, str]]:
         """Give the marks there are."""
@@ -243,10 +250,10 @@ def profile_of(kind: Kind) -> Profile:
 
 
 @contextmanager
-def running_site(folder: Path, kind: Kind) -> Iterator[Site]:
+def running_site(folder: Path, kind: Kind, profile: Profile | None = None) -> Iterator[Site]:
     """Set a machine up, with a driver on it that has done its start; its files go at the end."""
     folder.mkdir(parents=True)
-    site = Site(folder, kind)
+    site = Site(folder, kind, profile)
     site.recover()
     yield site
     shutil.rmtree(folder)
