@@ -83,6 +83,7 @@ def test_an_open_handle_keeps_a_namespace_alive(scene: Scene) -> None:
     assert still is not None
     still.close()
     found.close()
+    scene.machine.settle()
     assert scene.machine.namespaces.find(found.id) is None
 
 

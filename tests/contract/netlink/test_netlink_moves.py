@@ -138,8 +138,8 @@ def test_minors_are_given_out_anew_lowest_first(exclusive: Scene) -> None:
 
 def test_a_device_that_stays_keeps_its_minors(exclusive: Scene) -> None:
     """Only a move gives numbers out."""
-    exclusive.machine.pull_out(FIRST)
-    assert {SECOND: 1, DUAL: 2} == exclusive.numbers(CharDeviceKind.UVERBS)
+    exclusive.machine.pull_out(SECOND)
+    assert {FIRST: 0, DUAL: 2} == exclusive.numbers(CharDeviceKind.UVERBS)
 
 
 def test_nodes_stay_visible_and_tell_their_device_from_outside(exclusive: Scene) -> None:
@@ -165,7 +165,7 @@ def test_nodes_open_in_the_devices_namespace_only(exclusive: Scene) -> None:
 def test_a_node_that_is_not_there_is_enoent(exclusive: Scene) -> None:
     """A device that was pulled out takes its nodes with it."""
     path = exclusive.machine.char_devices()[0].path
-    for device in (FIRST, SECOND, DUAL):
+    for device in (DUAL, SECOND, FIRST):
         exclusive.machine.pull_out(device)
     with refused_with(errno.ENOENT):
         exclusive.machine.open_node(path, pid=None)
@@ -208,6 +208,7 @@ def test_two_that_come_home_may_have_their_names_swapped(exclusive: Scene) -> No
             exclusive.links.move(found.index, source=exclusive.host, target=netns)
     exclusive.machine.end_process(pid)
     other.close()
+    exclusive.machine.settle()
     exclusive.die()
     assert "ib0" == exclusive.parent(exclusive.host, SECOND).name
     assert "ib1" == exclusive.parent(exclusive.host, FIRST).name
@@ -233,6 +234,7 @@ def test_a_process_left_in_the_namespace_keeps_the_device_away(exclusive: Scene)
     assert (FIRST,) == exclusive.rdma.names(exclusive.pod)
     assert FIRST not in exclusive.rdma.names(exclusive.host)
     exclusive.pod.close()
+    exclusive.machine.settle()
     assert FIRST in exclusive.rdma.names(exclusive.host)
 
 
