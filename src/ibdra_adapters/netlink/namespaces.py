@@ -2,7 +2,7 @@
 
 Why: pyroute2 opens a socket in another namespace by way of ``fork``, which is unsafe in a
 process with gRPC's threads and sixteen times slower than what is done here: a thread of
-its own enters the namespace, makes one socket and ends.  No other thread ever leaves the
+its own enters the namespace, does one thing there and ends.  No other thread ever leaves the
 host's namespace.
 
 Source: ``setns(2)``, ``pidfd_open(2)``, ``namespaces(7)``.
@@ -17,8 +17,9 @@ import select
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from ibdra_domain.errors import KernelRefused
 from ibdra_domain.ports.netlink import Netns, NetnsId
@@ -27,6 +28,7 @@ CLONE_NEWNET = 0x40000000
 SO_NETNS_COOKIE = 71
 _MOUNTED = (Path("/run/netns"), Path("/var/run/docker/netns"))
 _libc = ctypes.CDLL(None, use_errno=True)
+_Result = TypeVar("_Result")
 
 
 class LinuxNetns:
@@ -147,15 +149,23 @@ def _cookie(fd: int) -> int:
 
 
 def _made_in(fd: int, family: int, protocol: int) -> socket.socket:
-    """Make a socket inside a namespace, in a thread that ends there.  Raises OSError."""
-    made: list[socket.socket] = []
-    failed: list[OSError] = []
+    """Make a socket inside a namespace; it stays there.  Raises OSError."""
+    return run_in(fd, lambda: socket.socket(family, socket.SOCK_DGRAM, protocol))
+
+
+def run_in(fd: int, action: Callable[[], _Result]) -> _Result:
+    """Do something inside a namespace, in a thread that ends there.
+
+    Raises what the action raises, and OSError if the namespace cannot be entered.
+    """
+    done: list[_Result] = []
+    failed: list[BaseException] = []
 
     def work() -> None:
         try:
             enter(fd)
-            made.append(socket.socket(family, socket.SOCK_DGRAM, protocol))
-        except OSError as error:
+            done.append(action())
+        except BaseException as error:  # noqa: BLE001 -- raised again, where it is waited for
             failed.append(error)
 
     thread = threading.Thread(target=work, name="ibdra-setns")
@@ -163,7 +173,7 @@ def _made_in(fd: int, family: int, protocol: int) -> socket.socket:
     thread.join()
     if failed:
         raise failed[0]
-    return made[0]
+    return done[0]
 
 
 def enter(fd: int) -> None:

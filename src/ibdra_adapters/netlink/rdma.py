@@ -1,8 +1,9 @@
 """RDMA devices and the machine's isolation mode, through RDMA netlink.
 
 Why: iproute2's ``rdma`` knows namespaces by name only; netlink takes any descriptor.  Each
-call makes its socket in the namespace it is about, because a device can be seen and moved
-only from the one it is in.
+call makes its socket in the namespace it is about, because a device can be seen only from
+the one it is in.  To move it, the *thread* that asks must be there as well: the kernel
+looks for the device in the caller's namespace, whatever the socket's.
 
 Source: ``drivers/infiniband/core/nldev.c``.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from ibdra_adapters.netlink.namespaces import LinuxNamespaces, fd_of, socket_in
+from ibdra_adapters.netlink.namespaces import LinuxNamespaces, fd_of, run_in, socket_in
 from ibdra_adapters.netlink.rdma_messages import (
     DUMP,
     GET,
@@ -81,13 +82,13 @@ class LinuxRdmaDevices:
         index = _indexes(source).get(name)
         if index is None:
             raise _refused(f"there is no RDMA device {name} in {source.id}", errno.ENODEV)
-        _ask(
-            source,
-            f"move RDMA device {name} to {target.id}",
-            SET,
-            REQUEST,
-            [("RDMA_NLDEV_ATTR_DEV_INDEX", index), ("RDMA_NLDEV_NET_NS_FD", fd_of(target))],
-        )
+        wanted = [("RDMA_NLDEV_ATTR_DEV_INDEX", index), ("RDMA_NLDEV_NET_NS_FD", fd_of(target))]
+        what = f"move RDMA device {name} to {target.id}"
+        try:
+            run_in(fd_of(source), lambda: _ask(source, what, SET, REQUEST, wanted))
+        except OSError as error:
+            problem = f"namespace {source.id} could not be entered to {what}"
+            raise _refused(problem, error.errno or errno.EIO) from error
 
 
 def _indexes(netns: Netns) -> dict[str, int]:
