@@ -11,6 +11,7 @@ from __future__ import annotations
 IN_GUEST = (
     "tests/contract/virtual_node/guest_tests",
     "tests/contract/netlink/test_netlink_contract.py",
+    "tests/contract/netlink/test_netlink_deaths.py",
     "tests/contract/netlink/test_netlink_moves.py",
     "tests/contract/netlink/test_netlink_pkeys.py",
     "tests/contract/netlink/test_netlink_shared.py",
