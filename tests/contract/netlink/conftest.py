@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from contract.netlink.kernel_machine import IN_GUEST, restore
 from contract.netlink.netlink_machines import EXCLUSIVE, MACHINES, SHARED, Machine, Scene
+from ibdra_domain.hardware import RdmaIsolation
 
 
 def a_scene(kind: str) -> Iterator[Scene]:
@@ -15,6 +18,14 @@ def a_scene(kind: str) -> Iterator[Scene]:
     yield scene
     scene.close()
     assert 0 == scene.machine.open_handles()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _left_as_found() -> Iterator[None]:
+    """Leave the virtual node to the next module as it was when it had booted."""
+    yield
+    if IN_GUEST:
+        restore(RdmaIsolation(os.environ["IBDRA_VIRTUAL_NODE_MODE"]))
 
 
 @pytest.fixture(params=list(MACHINES))

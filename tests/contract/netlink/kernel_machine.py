@@ -1,8 +1,9 @@
 """A real kernel under the netlink contract: the virtual node's, seen from inside.
 
 Why: the suite is the same for the fake and the kernel, so that neither can drift from the
-other.  Before each test the node is put back to what the suite expects: devices at home,
-interfaces under their names and up, no children, no other namespace.
+other.  Before each test the node is put back to what the suite expects: devices at home
+with the numbers they had, interfaces under their names and up, no children, no other
+namespace, the mode that is asked for.
 """
 
 from __future__ import annotations
@@ -10,160 +11,175 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import subprocess
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from ibdra_adapters.netlink.namespaces import LinuxNamespaces, LinuxNetns, enter
+from contract.netlink.kernel_processes import Processes
+from ibdra_adapters.netlink.namespaces import LinuxNamespaces, done_in
 from ibdra_adapters.netlink.rdma import LinuxRdmaDevices
 from ibdra_adapters.netlink.rtnetlink import LinuxLinks
 from ibdra_adapters.sysfs.reader import SysfsTree
-from ibdra_adapters.sysfs.sriov import SysfsSriov
 from ibdra_domain.errors import KernelRefused
-from ibdra_domain.hardware import CharDevice, CharDeviceKind, RdmaIsolation
+from ibdra_domain.hardware import CharDevice, RdmaIsolation
 from ibdra_domain.identifiers import Guid, PciAddress
-from ibdra_domain.ports.netlink import Netns
+from ibdra_domain.ports.netlink import Link, Netns
 
 IN_GUEST = os.environ.get("IBDRA_VIRTUAL_NODE") == "1"
-MODE = os.environ.get("IBDRA_VIRTUAL_NODE_MODE", "")
-DRIVER = "mlx5_core"
+MTU = 4092
+_FUNCTIONS = Path("/sys/bus/pci/devices")
+_DRIVER = Path("/sys/bus/pci/drivers/mlx5_core")
 _PATIENCE = 15.0
 _Seen = TypeVar("_Seen")
+_known: dict[str, bool] = {}
 
 
-def functions() -> list[PciAddress]:
-    """Give the two PFs and, with its one VF made, the VF of the first."""
-    devices = Path("/sys/bus/pci/devices")
-    pfs = sorted(p.name for p in devices.iterdir() if (p / "sriov_totalvfs").exists())[:2]
-    sriov = SysfsSriov()
-    for name in pfs:
-        if not (devices / name / "driver").exists():
-            sriov.bind(PciAddress(name), DRIVER)
-    count = devices / pfs[0] / "sriov_numvfs"
-    if count.read_text().strip() == "0":
-        sriov.set_num_vfs(PciAddress(pfs[0]), 1)
-    vf = PciAddress((devices / pfs[0] / "virtfn0").resolve().name)
-    if not (devices / vf / "driver").exists():
-        sriov.bind(vf, DRIVER)
-    return [PciAddress(name) for name in (*pfs, vf)]
+class Device(NamedTuple):
+    """An RDMA device of one port, and what it is known by."""
+
+    name: str
+    pci: PciAddress
+    guid: Guid
+    netdev: str
 
 
-def facts() -> tuple[list[str], list[Guid], list[PciAddress]]:
-    """Give names, port GUIDs and PCI addresses of the three devices, in that order."""
-    addresses = functions()
-    names = [eventually(lambda a=a: _name_on(a)) for a in addresses]  # type: ignore[misc]  # a default binds the loop's value
-    gids = [Path(f"/sys/class/infiniband/{n}/ports/1/gids/0").read_text().strip() for n in names]
-    return names, [Guid(gid[20:]) for gid in gids], addresses
+def devices() -> list[Device]:
+    """Look at the suite's three devices once, two PFs and a VF of the first, made for that."""
+    first, second = _physical_functions()
+    _write(first / "sriov_numvfs", "1")
+    try:
+        functions = (first, second, (first / "virtfn0").resolve())
+        return [_device(path, f"ib{n}") for n, path in enumerate(functions)]
+    finally:
+        _write(first / "sriov_numvfs", "0")
+
+
+def restore(isolation: RdmaIsolation) -> None:
+    """Leave the node as it was before :class:`KernelMachine` put it right."""
+    LinuxRdmaDevices(LinuxNamespaces()).set_isolation(isolation)
+    first, second = _physical_functions()
+    _write(first / "sriov_numvfs", "0")
+    for path in (first, second):
+        if not (path / "driver").exists():
+            _write(_DRIVER / "bind", path.name)
 
 
 class KernelMachine:
     """The virtual node under the suite."""
 
-    def __init__(self, netdevs: dict[str, str], guids: dict[str, Guid]) -> None:
+    def __init__(self, isolation: RdmaIsolation, known: Sequence[Device]) -> None:
         self.namespaces = LinuxNamespaces()
         self.rdma = LinuxRdmaDevices(self.namespaces)
         self.links = LinuxLinks()
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._guids = guids
-        self._put_right(netdevs)
-        self.ipoib_follows_device = tuple(
-            int(part) for part in os.uname().release.split("-")[0].split(".")[:2]
-        ) >= (6, 17)
+        self._devices = {device.name: device for device in known}
+        self._processes = Processes()
+        release = os.uname().release.split("-")[0].split("+")[0]
+        self.renames_while_up = tuple(map(int, release.split(".")[:2])) >= (6, 2)
+        # The last test may have failed, and left a namespace that is still dying.
+        eventually(lambda: self._is_switched(isolation))
+        if not _in_order(known):
+            _renew(known)
+        self._put_right()
+        self.ipoib_follows_device = isolation is RdmaIsolation.EXCLUSIVE and self._follows()
 
     def start_process(self) -> int:
         """Start a process in a network namespace of its own."""
-        process = subprocess.Popen(["unshare", "-n", "sleep", "300"])
-        own = Path(f"/proc/{process.pid}/ns/net")
-        host = Path("/proc/1/ns/net").stat().st_ino
-        eventually(lambda: own.stat().st_ino != host)
-        eventually(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
-        self._processes[process.pid] = process
-        return process.pid
+        return self._processes.start()
 
     def end_process(self, pid: int) -> None:
-        """End it, and wait until the kernel has cleaned up behind it."""
-        process = self._processes.pop(pid)
-        process.kill()
-        process.wait()
-        time.sleep(0.5)  # the kernel's clean-up of namespaces tells nobody when it is done
+        """End it; if its namespace dies with it, wait until all is home."""
+        self._processes.end(pid)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the kernel has cleaned up behind every namespace that nothing holds."""
+        for witness in self._processes.dying():
+            eventually(lambda w=witness: not w.exists())  # type: ignore[misc]  # binds the loop's
 
     def pull_out(self, rdma_device: str) -> None:
         """Take a device away by unbinding its driver."""
-        node = next(
-            n
-            for n in self.char_devices()
-            if n.kind is CharDeviceKind.UVERBS and n.rdma_device == rdma_device
-        )
-        assert node.pci is not None
-        SysfsSriov().unbind(node.pci)
+        function = self._devices[rdma_device].pci
+        _write(_FUNCTIONS / function / "driver/unbind", function)
 
     def char_devices(self) -> tuple[CharDevice, ...]:
         """List the nodes below /dev/infiniband."""
         return SysfsTree().char_devices()
 
     def open_node(self, path: str, *, pid: int | None) -> None:
-        """Open a node from a process' namespace, or (None) from the host's."""
+        """Open a node from a process' namespace, or (None) from the host's, and close it."""
+        with self.keep_open(path, pid=pid):
+            pass
+
+    @contextlib.contextmanager
+    def keep_open(self, path: str, *, pid: int | None) -> Iterator[None]:
+        """Hold a node open that was opened from there; who holds it is in the host's."""
         netns = self.namespaces.host() if pid is None else self.namespaces.of_process(pid)
-        failed: list[OSError] = []
-
-        def work() -> None:
-            try:
-                assert isinstance(netns, LinuxNetns)
-                enter(netns.fd)
-                os.close(os.open(path, os.O_RDWR))
-            except OSError as error:
-                failed.append(error)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-        netns.close()
-        if failed:
-            raise KernelRefused(
-                f"{path} cannot be opened", remedy="none", errno=failed[0].errno or errno.EIO
-            ) from failed[0]
+        try:
+            opened = done_in(netns, lambda: os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            code = error.errno or errno.EIO
+            raise KernelRefused(f"{path} cannot be opened", remedy="none", errno=code) from error
+        finally:
+            netns.close()
+        try:
+            yield
+        finally:
+            os.close(opened)
 
     def open_handles(self) -> int:
-        """Count the namespaces held open by this process; ends what the test left running."""
-        for pid in list(self._processes):
-            self.end_process(pid)
-        targets = []
-        for entry in Path("/proc/self/fd").iterdir():
-            with contextlib.suppress(OSError):
-                targets.append(str(entry.readlink()))
-        return sum(target.startswith("net:[") for target in targets)
+        """Count the namespaces that are held open; ends and closes all that a test left."""
+        left = self._processes.handles()
+        for handle in left:
+            os.close(handle)
+        for pid in self._processes.running():
+            self._processes.end(pid)
+        self.settle()
+        return len(left)
 
-    def _put_right(self, netdevs: dict[str, str]) -> None:
-        functions()
-        self.rdma.set_isolation(RdmaIsolation(MODE))
+    def _is_switched(self, isolation: RdmaIsolation) -> bool:
+        if isolation is not _mode():
+            self.rdma.set_isolation(isolation)
+        return isolation is _mode()
+
+    def _put_right(self) -> None:
         host = self.namespaces.host()
         try:
-            eventually(lambda: set(netdevs) <= set(self.rdma.names(host)))
-            eventually(lambda: all(self._own(host, name) for name in netdevs))
-            for link in self.links.list(host):
+            links = self.links.list(host)
+            for link in links:
                 if link.parent is not None and link.port_guid is not None:
                     self.links.remove(link.index, netns=host)
-            for name, wanted in netdevs.items():
-                index, current = self._own(host, name)
-                if current != wanted:
-                    self.links.configure(index, netns=host, up=False)
-                    self.links.rename(index, f"aside{index}", netns=host)
-            for name, wanted in netdevs.items():
-                index, current = self._own(host, name)
-                if current != wanted:
-                    self.links.rename(index, wanted, netns=host)
-                self.links.configure(index, netns=host, mtu=4092, up=True)
+            wanted = {device.guid: device.netdev for device in self._devices.values()}
+            own = [(x, wanted[x.port_guid]) for x in links if x.port_guid and x.parent is None]
+            assert len(wanted) == len(own)
+            self._name(host, [(x, name) for x, name in own if x.name != name])
+            for link, name in own:
+                if (link.name, link.mtu, link.up) != (name, MTU, True):
+                    self.links.configure(link.index, netns=host, mtu=MTU, up=True)
         finally:
             host.close()
 
-    def _own(self, host: Netns, name: str) -> tuple[int, str]:
-        guid = self._guids[name]
-        links = self.links.list(host)
-        own = [x for x in links if x.port_guid == guid and x.parent is None]
-        return own[0].index, own[0].name
+    def _name(self, host: Netns, wrong: Sequence[tuple[Link, str]]) -> None:
+        """Give names that may still be one another's."""
+        for link, _ in wrong:
+            self.links.configure(link.index, netns=host, up=False)
+            self.links.rename(link.index, f"aside{link.index}", netns=host)
+        for link, name in wrong:
+            self.links.rename(link.index, name, netns=host)
+
+    def _follows(self) -> bool:
+        """Look once where this kernel makes a moved device's interface: no version tells."""
+        if "follows" not in _known:
+            moved = list(self._devices.values())[-1]
+            host, pid = self.namespaces.host(), self.start_process()
+            pod = self.namespaces.of_process(pid)
+            self.rdma.move(moved.name, source=host, target=pod)
+            _known["follows"] = moved.guid in {x.port_guid for x in self.links.list(pod)}
+            pod.close()
+            host.close()
+            self.end_process(pid)
+            self._put_right()
+        return _known["follows"]
 
 
 def eventually(look: Callable[[], _Seen]) -> _Seen:
@@ -173,13 +189,58 @@ def eventually(look: Callable[[], _Seen]) -> _Seen:
         with contextlib.suppress(OSError, LookupError, StopIteration, KernelRefused):
             if seen := look():
                 return seen
-        time.sleep(0.02)
-    return look()
+        time.sleep(0.01)
+    seen = look()
+    assert seen
+    return seen
 
 
-def _name_on(address: PciAddress) -> str:
-    return next(
-        n.rdma_device or ""
-        for n in SysfsTree().char_devices()
-        if n.kind is CharDeviceKind.UVERBS and n.pci == address
-    )
+def _mode() -> RdmaIsolation:
+    shown = Path("/sys/module/ib_core/parameters/netns_mode").read_text().strip()
+    return {"Y": RdmaIsolation.SHARED, "N": RdmaIsolation.EXCLUSIVE}[shown]
+
+
+def _physical_functions() -> list[Path]:
+    found = sorted(p for p in _FUNCTIONS.iterdir() if (p / "stub_port_state").exists())
+    return [path for path in found if not (path / "physfn").exists()]
+
+
+def _device(function: Path, netdev: str) -> Device:
+    (name,) = (path.name for path in (function / "infiniband").iterdir())
+    gid = (function / "infiniband" / name / "ports/1/gids/0").read_text().strip()
+    return Device(name, PciAddress(function.name), Guid(gid[20:]), netdev)
+
+
+def _in_order(known: Sequence[Device]) -> bool:
+    """Tell whether the devices have the numbers 0, 1, 2 in their order."""
+    for kind, folder in (("uverbs", "infiniband_verbs"), ("umad", "infiniband_mad")):
+        for number, device in enumerate(known):
+            try:
+                of = Path("/sys/class", folder, f"{kind}{number}", "ibdev").read_text().strip()
+            except OSError:
+                return False
+            if of != device.name:
+                return False
+    return True
+
+
+def _renew(known: Sequence[Device]) -> None:
+    """Bind all functions again, in their order: the lowest name and numbers go first."""
+    first, second = (_FUNCTIONS / device.pci for device in known[:2])
+    _write(first / "sriov_numvfs", "0")
+    for path in (first, second):
+        if (path / "driver").exists():
+            _write(path / "driver/unbind", path.name)
+    for path in (first, second):
+        _write(_DRIVER / "bind", path.name)
+    _write(first / "sriov_numvfs", "1")
+    eventually(lambda: _in_order(known))
+
+
+def _write(path: Path, text: str) -> None:
+    """Write at once, so that the kernel's error is this call's."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)

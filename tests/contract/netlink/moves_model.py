@@ -332,7 +332,7 @@ class ModelNode:
         name, pkey = child_name(netdev, port.child_pkey), port.child_pkey | 0x8000
         assert (name, pkey, mtu, True) == (child.name, child.pkey, child.mtu, child.up)
         assert link.index == child.parent
-        assert pod == self.kernel.links[child.index].netns
+        assert child in [x.link for x in self.kernel.links_of(pod)]
         return {child.index}
 
     def _parent(self, key: tuple[str, int]) -> tuple[Link, NetnsId]:

@@ -1,20 +1,20 @@
 """Machines for the contract of the netlink ports: the fake kernel, of either age and mode.
 
 Why: the suite asks the ports and tells a machine what happens around them: processes
-start and end, devices are pulled out.  A machine with a real kernel joins by fulfilling
-``Machine`` and being named in the fixtures' parameters.
+start and end, devices are pulled out.  In the virtual node the machines are its kernel's,
+one a mode, and the fake's elsewhere: the same tests run on both.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import pytest
 
-from contract.netlink.kernel_machine import IN_GUEST, MODE, KernelMachine, facts
+from contract.netlink.kernel_machine import IN_GUEST, KernelMachine, devices
 from ibdra_adapters.netlink.fake import FakeLinks, FakeNamespaces, FakeRdmaDevices
 from ibdra_adapters.netlink.fake_kernel import FakeKernel, FakePort
 from ibdra_domain.errors import KernelRefused
@@ -36,20 +36,22 @@ PCI = {
     SECOND: PciAddress("0000:5e:00.0"),
     DUAL: PciAddress("0000:af:00.0"),
 }
-if IN_GUEST:  # three devices of one port each; what needs a second port runs on the fake only
-    (FIRST, SECOND, DUAL), _guids, _addresses = facts()
-    GUIDS = {(name, 1): guid for name, guid in zip((FIRST, SECOND, DUAL), _guids, strict=True)}
-    NETDEVS = {(FIRST, 1): "ib0", (SECOND, 1): "ib1", (DUAL, 1): "ib2"}
+if IN_GUEST:  # three devices of one port each: see test_netlink_two_ports.py
+    _KNOWN = devices()
+    FIRST, SECOND, DUAL = (device.name for device in _KNOWN)
+    GUIDS = {(device.name, 1): device.guid for device in _KNOWN}
+    NETDEVS = {(device.name, 1): device.netdev for device in _KNOWN}
     IB_MTUS = dict.fromkeys(GUIDS, 4096)
-    PCI = dict(zip((FIRST, SECOND, DUAL), _addresses, strict=True))
+    PCI = {device.name: device.pci for device in _KNOWN}
 
 
 class Machine(Protocol):
     """What the suite does to a machine, and the ports that look at it.
 
-    It starts with two HCAs of one port (``FIRST``, ``SECOND``) and one of two (``DUAL``),
-    their interfaces named ``NETDEVS`` and up, their ports' IB MTU ``IB_MTUS``, and no
-    network namespace but the host's.
+    It starts with two HCAs of one port (``FIRST``, ``SECOND``) and one that has two if the
+    machine is a fake (``DUAL``), their interfaces named ``NETDEVS`` and up, their ports' IB
+    MTU ``IB_MTUS``, and no network namespace but the host's.  ``DUAL`` may be a virtual
+    function of ``FIRST``: it goes with it.
     """
 
     @property
@@ -60,11 +62,15 @@ class Machine(Protocol):
     def links(self) -> Links: ...
     @property
     def ipoib_follows_device(self) -> bool: ...
+    @property
+    def renames_while_up(self) -> bool: ...
     def start_process(self) -> int: ...
     def end_process(self, pid: int) -> None: ...
     def pull_out(self, rdma_device: str) -> None: ...
     def char_devices(self) -> tuple[CharDevice, ...]: ...
     def open_node(self, path: str, *, pid: int | None) -> None: ...
+    def keep_open(self, path: str, *, pid: int | None) -> AbstractContextManager[None]: ...
+    def settle(self) -> None: ...
     def open_handles(self) -> int: ...
 
 
@@ -73,6 +79,7 @@ class FakeMachine:
 
     def __init__(self, *, isolation: RdmaIsolation, ipoib_follows_device: bool) -> None:
         self.kernel = FakeKernel(isolation=isolation, ipoib_follows_device=ipoib_follows_device)
+        self.renames_while_up = ipoib_follows_device
         self.namespaces = FakeNamespaces(self.kernel)
         self.rdma = FakeRdmaDevices(self.kernel)
         self.links = FakeLinks(self.kernel)
@@ -106,6 +113,15 @@ class FakeMachine:
         netns = self.kernel.init_netns if pid is None else self.kernel.processes[pid]
         self.kernel.open_node(path, netns=netns)
 
+    @contextmanager
+    def keep_open(self, path: str, *, pid: int | None) -> Iterator[None]:
+        """Hold a node open; what that holds is no namespace."""
+        self.open_node(path, pid=pid)
+        yield
+
+    def settle(self) -> None:
+        """Wait until the kernel has cleaned up behind the dead: this one does so at once."""
+
     def open_handles(self) -> int:
         """Count the namespaces held open through the ports."""
         return sum(self.kernel.handles.values())
@@ -135,6 +151,7 @@ class Scene:
         """End the process and let go of its namespace."""
         self.machine.end_process(self.pid)
         self.pod.close()
+        self.machine.settle()
 
     def parent(self, netns: Netns, rdma_device: str = FIRST, port: int = 1) -> Link:
         """Give a port's own interface, which must be in that namespace."""
@@ -156,6 +173,10 @@ class Scene:
     def names(self, netns: Netns) -> list[str]:
         """List the names of a namespace's InfiniBand interfaces."""
         return sorted(x.name for x in self.links.list(netns) if x.port_guid is not None)
+
+    def indexes(self, netns: Netns) -> set[int]:
+        """List the indexes of a namespace's interfaces, which another's may have too."""
+        return {x.index for x in self.links.list(netns)}
 
     def child(self, name: str = "storage", *, pkey: int = 0x8001, of: str = FIRST) -> Link:
         """Make a pkey's interface on the host, and bring it up."""
@@ -192,23 +213,20 @@ def refused_with(code: int) -> Iterator[None]:
     assert errno.errorcode[code] == errno.errorcode[refused.value.errno]
 
 
-def _kernel_machine() -> Machine:
-    names = {name: netdev for (name, _), netdev in NETDEVS.items()}
-    return KernelMachine(names, {name: guid for (name, _), guid in GUIDS.items()})
+def _fake(isolation: RdmaIsolation, *, follows: bool = False) -> Callable[[], Machine]:
+    return lambda: FakeMachine(isolation=isolation, ipoib_follows_device=follows)
 
 
-MACHINES: dict[str, Callable[[], Machine]] = {
-    "exclusive-older": lambda: FakeMachine(
-        isolation=RdmaIsolation.EXCLUSIVE, ipoib_follows_device=False
-    ),
-    "exclusive-newer": lambda: FakeMachine(
-        isolation=RdmaIsolation.EXCLUSIVE, ipoib_follows_device=True
-    ),
-    "shared": lambda: FakeMachine(isolation=RdmaIsolation.SHARED, ipoib_follows_device=False),
+def _kernel(isolation: RdmaIsolation) -> Callable[[], Machine]:
+    return lambda: KernelMachine(isolation, _KNOWN)
+
+
+FAKES = {
+    "exclusive-older": _fake(RdmaIsolation.EXCLUSIVE),
+    "exclusive-newer": _fake(RdmaIsolation.EXCLUSIVE, follows=True),
+    "shared": _fake(RdmaIsolation.SHARED),
 }
-EXCLUSIVE = ["exclusive-older", "exclusive-newer"]
-SHARED = ["shared"]
-if IN_GUEST:
-    MACHINES = {f"kernel-{MODE}": _kernel_machine}
-    EXCLUSIVE = list(MACHINES) if MODE == "exclusive" else []
-    SHARED = list(MACHINES) if MODE == "shared" else []
+KERNELS = {f"kernel-{isolation}": _kernel(isolation) for isolation in RdmaIsolation}
+MACHINES = KERNELS if IN_GUEST else FAKES
+EXCLUSIVE = [kind for kind in MACHINES if "exclusive" in kind]
+SHARED = [kind for kind in MACHINES if "shared" in kind]

@@ -17,7 +17,8 @@ from typing import Protocol
 
 import pytest
 
-from contract.netlink.kernel_machine import DRIVER, IN_GUEST, MODE, eventually
+from contract.netlink.kernel_machine import IN_GUEST, eventually
+from contract.virtual_node.inside import MODE
 from ibdra_adapters.netlink.events import LinuxEvents
 from ibdra_adapters.netlink.fake_events import FakeEvents
 from ibdra_adapters.netlink.namespaces import LinuxNamespaces
@@ -42,6 +43,8 @@ from ibdra_domain.ports.events import Events
 from ibdra_domain.ports.netlink import Links, Namespaces, Netns, RdmaDevices
 from ibdra_domain.ports.sriov import SriovControl, VfAttributes
 from ibdra_domain.ports.sysfs import Sysfs
+
+DRIVER = "mlx5_core"
 
 TOTAL = 8
 PFS = (PciAddress("0000:41:00.0"), PciAddress("0000:81:00.0"))

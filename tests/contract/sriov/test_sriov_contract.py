@@ -6,9 +6,10 @@ import errno
 
 import pytest
 
-from contract.netlink.kernel_machine import DRIVER, eventually
+from contract.netlink.kernel_machine import eventually
 from contract.netlink.netlink_machines import refused_with
 from contract.sriov.sriov_machines import (
+    DRIVER,
     PFS,
     TOTAL,
     Machine,

@@ -14,6 +14,7 @@ from pathlib import Path
 from contract.virtual_node.packages import Kernel
 
 _SOURCES = Path(__file__).with_name("module")
+_HOOK = Path(__file__).parents[3] / "deploy/hook"
 _SECONDS = 300
 
 
@@ -45,3 +46,11 @@ def stub_module(kernel: Kernel, *, cache: Path) -> Path:
         shutil.rmtree(built, ignore_errors=True)
         raise RuntimeError(f"the stub HCA does not build:\n{done.stdout[-2000:]}{done.stderr}")
     return built
+
+
+def attach_hook(out: Path) -> None:
+    """Build the attach hook as it is shipped: compiling in the guest would take its time."""
+    command = ["make", "-s", "-C", str(_HOOK), f"OUT={out}"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_SECONDS)
+    if done.returncode:
+        raise RuntimeError(f"the attach hook does not build:\n{done.stderr}")

@@ -18,8 +18,16 @@ pytestmark = pytest.mark.skipif(not inside.MODE, reason=inside.NEEDS)
 PROGRAM = Path(sys.executable).with_name("ibdra")
 
 
+@pytest.fixture(scope="module", params=["exclusive", "shared"])
+def mode(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Switch the RDMA mode, which wants all other namespaces gone, and back at the end."""
+    inside.eventually(lambda: inside.run(f"rdma system set netns {request.param}") == "")
+    yield request.param
+    inside.eventually(lambda: inside.run(f"rdma system set netns {inside.MODE}") == "")
+
+
 @pytest.fixture(scope="module")
-def report() -> Iterator[dict[str, Any]]:
+def report(mode: str) -> Iterator[dict[str, Any]]:
     """Give both HCAs two VFs each, walk the demo, and read its report."""
     with ExitStack() as stack:
         for function in inside.physical_functions():
@@ -35,7 +43,9 @@ def report() -> Iterator[dict[str, Any]]:
         )
         if done.stderr:
             pytest.fail(done.stderr)
-        yield json.loads(done.stdout)
+        found = json.loads(done.stdout)
+        assert mode == found["isolation"]
+        yield found
 
 
 def test_every_example_runs(report: dict[str, Any]) -> None:
@@ -50,14 +60,14 @@ def test_nothing_is_left(report: dict[str, Any]) -> None:
     assert report["passed"]
 
 
-def test_a_container_sees_its_own_hca_only(report: dict[str, Any]) -> None:
+def test_a_container_sees_its_own_hca_only(report: dict[str, Any], mode: str) -> None:
     """In exclusive mode its RDMA devices are those of its claim; in shared mode all are there."""
     for example in report["examples"]:
         for container in example["containers"]:
             if any(key.endswith("_ADMIN") for key in container["env"]):
                 continue
             told = {v for k, v in container["env"].items() if k.endswith("_IBDEV")}
-            if inside.MODE == "exclusive":
+            if mode == "exclusive":
                 assert told == set(container["rdma_devices"])
             else:
                 assert told < set(container["rdma_devices"])

@@ -20,13 +20,13 @@ from typing import Any
 import pytest
 
 from contract.virtual_node import inside
+from contract.virtual_node.guests import HOOK
 from ibdra_adapters.kubelet import FakeKubelet
 from ibdra_domain.errors import KubeletFailed
 from ibdra_domain.ports.driver import ClaimRef
 
 pytestmark = pytest.mark.skipif(not inside.MODE, reason=inside.NEEDS)
 PROGRAM = Path(sys.executable).with_name("ibdra")
-HOOK = Path(__file__).resolve().parents[4] / ".cache/hook/ibdra-hook"  # built by the host
 UID = "0f6b2c7e-1f4e-4f0e-9f57-3a0c7b0c9e11"
 CLAIM = ClaimRef(namespace="jobs", name="fabric", uid=UID)
 PKEY, MTU = 0x8001, 2048
