@@ -49,6 +49,8 @@ bench: $(READY) ## time and memory, with the floor beside them
 	$(BIN)/python benchmarks/bench_commands.py
 	$(BIN)/python benchmarks/bench_provisioning.py
 	$(BIN)/python benchmarks/bench_hook.py
+	$(BIN)/python benchmarks/bench_namespaces.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/bench_moves.py
 
 lock: ## choose the newest versions anew (needs uv) and write constraints.txt
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
