@@ -64,6 +64,14 @@ def test_waiting_in_vain_takes_only_the_kernels_time(kernel: FakeKernel, events:
     assert 2 * HOUR == kernel.clock()
 
 
+def test_what_was_before_it_listened_is_not_told(kernel: FakeKernel) -> None:
+    """Whoever waits has to look once after he began to listen."""
+    kernel.add_device("mlx5_0", pci=PCI, ports=PORTS)
+    late = FakeEvents(kernel)
+    assert () == late.wait(1.0)
+    late.close()
+
+
 def test_closing_ends_it(kernel: FakeKernel, events: Events) -> None:
     """A second time does nothing; the kernel tells nobody any more."""
     events.close()
