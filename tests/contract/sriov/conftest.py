@@ -7,10 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from contract.sriov.sriov_machines import MACHINES, Machine, a_machine
+from contract.netlink.kernel_machine import IN_GUEST
+from contract.sriov.sriov_machines import MACHINES, Machine, a_machine, born_again
+
+
+@pytest.fixture(scope="module")
+def tidy() -> Iterator[None]:
+    """Leave the virtual node as it was booted behind a module's tests."""
+    yield
+    if IN_GUEST:
+        born_again()
 
 
 @pytest.fixture(params=list(MACHINES))
-def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Machine]:
+def machine(request: pytest.FixtureRequest, tmp_path: Path, tidy: None) -> Iterator[Machine]:  # noqa: ARG001 -- for what it does afterwards
     """Give a machine with two PFs and no VF."""
     yield from a_machine(request, tmp_path)

@@ -254,6 +254,14 @@ if IN_GUEST:
     MACHINES = {f"kernel {os.uname().release}": lambda _: KernelUnderTest()}
 
 
+def born_again() -> None:
+    """Let the virtual node's PFs forget what was set for VFs: other suites run there too."""
+    sriov = SysfsSriov()
+    for pf in PFS:
+        sriov.unbind(pf)
+        sriov.bind(pf, DRIVER)
+
+
 def a_machine(request: pytest.FixtureRequest, folder: Path) -> Iterator[Machine]:
     """Set up one of the machines, and see that nothing is left open behind a test."""
     machine = MACHINES[request.param](folder)
