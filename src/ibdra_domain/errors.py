@@ -20,7 +20,7 @@ one of these.
     │   ├── DeviceRefused           the device is not here, held by another, or not fit
     │   ├── ConfigRefused           the port cannot do what the IbConfig asks for
     │   ├── AttachRefused           the container cannot get the device in this state
-    │   │   └── NotSettled      the device is on its way: look again when something changed
+    │   │   └── NotSettled          the device is on its way: look again when something changed
     │   ├── IsolationRefused        the machine's RDMA mode is not the one demanded
     │   └── ProvisioningRefused     VFs cannot be created as asked without harm
     └── PortFailed                  something outside this process failed

@@ -19,7 +19,10 @@ def tidy() -> Iterator[None]:
         born_again()
 
 
-@pytest.fixture(params=list(MACHINES))
+_REAL = (pytest.mark.real,) if IN_GUEST else ()
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=_REAL) for kind in MACHINES])
 def machine(request: pytest.FixtureRequest, tmp_path: Path, tidy: None) -> Iterator[Machine]:  # noqa: ARG001 -- for what it does afterwards
     """Give a machine with two PFs and no VF."""
     yield from a_machine(request, tmp_path)

@@ -14,7 +14,10 @@ import pytest
 
 from contract.virtual_node import inside
 
-pytestmark = pytest.mark.skipif(not inside.MODE, reason=inside.NEEDS)
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not inside.MODE, reason=inside.NEEDS),
+]
 PROGRAM = Path(sys.executable).with_name("ibdra")
 
 

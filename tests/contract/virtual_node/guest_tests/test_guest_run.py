@@ -25,7 +25,10 @@ from ibdra_adapters.kubelet import FakeKubelet
 from ibdra_domain.errors import KubeletFailed
 from ibdra_domain.ports.driver import ClaimRef
 
-pytestmark = pytest.mark.skipif(not inside.MODE, reason=inside.NEEDS)
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not inside.MODE, reason=inside.NEEDS),
+]
 PROGRAM = Path(sys.executable).with_name("ibdra")
 UID = "0f6b2c7e-1f4e-4f0e-9f57-3a0c7b0c9e11"
 CLAIM = ClaimRef(namespace="jobs", name="fabric", uid=UID)
@@ -98,7 +101,7 @@ class Node:
                 while not kubelet.plugins and time.monotonic() < until:
                     with contextlib.suppress(KubeletFailed):
                         await kubelet.register()
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.5)  # registering costs an emulated processor dearly
                 assert kubelet.plugins, self.log()
                 return (await getattr(kubelet, what)([CLAIM]))[CLAIM.uid]
 
