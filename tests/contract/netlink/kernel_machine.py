@@ -92,6 +92,10 @@ class KernelMachine:
         self._processes.end(pid)
         self.settle()
 
+    def end_process_unseen(self, pid: int) -> None:
+        """End it, and do not wait for what becomes of its namespace."""
+        self._processes.end(pid)
+
     def settle(self) -> None:
         """Wait until the kernel has cleaned up behind every namespace that nothing holds."""
         for witness in self._processes.dying():

@@ -139,7 +139,6 @@ class KernelUnderTest:
         self.rdma = LinuxRdmaDevices(self.namespaces)
         self.links = LinuxLinks()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._clean()
 
     def events(self) -> LinuxEvents:
         """Listen."""
@@ -181,15 +180,12 @@ class KernelUnderTest:
             self.sriov.set_num_vfs(pf, 0)
             self.sriov.set_autoprobe(pf, enabled=True)
             eventually(lambda pf=pf: netdev_of(self, pf))  # type: ignore[misc]  # a default binds the loop's value
-        eventually(lambda: not self._strangers())
-        self.rdma.set_isolation(RdmaIsolation(MODE))
+        eventually(self._is_switched)  # refused while a dead process' namespace is cleaned up
 
-    def _strangers(self) -> bool:
-        """Tell whether a dead process' namespace is still being cleaned up."""
-        shown = subprocess.run(
-            ["lsns", "-t", "net", "-n", "-o", "NS"], check=True, capture_output=True, text=True
-        )
-        return len(shown.stdout.split()) > 1
+    def _is_switched(self) -> bool:
+        if self.rdma.isolation() is not RdmaIsolation(MODE):
+            self.rdma.set_isolation(RdmaIsolation(MODE))
+        return True
 
 
 def function(machine: Machine, address: PciAddress) -> PciFunction:

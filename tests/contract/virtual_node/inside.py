@@ -20,6 +20,8 @@ NEEDS = "needs the virtual node"
 PCI = Path("/sys/bus/pci/devices")
 RDMA = Path("/sys/class/infiniband")
 NODES = Path("/dev/infiniband")
+# The distribution's own kernel, not one of its backports'.
+IS_STABLE = os.uname().release.startswith("6.1.")
 _SECONDS = 15.0
 
 
