@@ -226,7 +226,9 @@ FAKES = {
     "exclusive-newer": _fake(RdmaIsolation.EXCLUSIVE, follows=True),
     "shared": _fake(RdmaIsolation.SHARED),
 }
-KERNELS = {f"kernel-{isolation}": _kernel(isolation) for isolation in RdmaIsolation}
+# In shared mode kernels do not differ: the stable one is asked.
+_MODES = tuple(RdmaIsolation) if IS_STABLE else (RdmaIsolation.EXCLUSIVE,)
+KERNELS = {f"kernel-{isolation}": _kernel(isolation) for isolation in _MODES}
 MACHINES = KERNELS if IN_GUEST else FAKES
 EXCLUSIVE = [kind for kind in MACHINES if "exclusive" in kind]
 SHARED = [kind for kind in MACHINES if "shared" in kind]

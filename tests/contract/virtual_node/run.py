@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import get_args
@@ -33,19 +33,22 @@ class Options:
 
     kernels: tuple[Wanted, ...]
     keep: bool
-    job: Job
+    jobs: Mapping[Wanted, Job]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; give the exit code."""
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        bootables = [guests.prepare(kernel) for kernel in options.kernels]
+        bootables = {kernel: guests.prepare(kernel) for kernel in options.kernels}
     except Lacking as reason:
         _say(f"SKIPPED virtual node: {reason}")
         return _LACKING
     with ThreadPoolExecutor(len(bootables)) as pool:
-        running = [pool.submit(guests.run, x, options.job, keep=options.keep) for x in bootables]
+        running = [
+            pool.submit(guests.run, bootable, options.jobs[kernel], keep=options.keep)
+            for kernel, bootable in bootables.items()
+        ]
     outcomes = [each.result() for each in running]
     if options.keep:
         _say(f"kept: {guests.CACHE}/run-*")
@@ -73,12 +76,14 @@ def _parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--keep", action="store_true", help="keep the runs' logs")
     parser.add_argument("--deadline", type=float, default=600.0, help="seconds for a machine")
     parsed = parser.parse_args(own)
-    command = (*_PYTEST, *(rest or IN_GUEST))
-    return Options(
-        kernels=(parsed.kernel,) if parsed.kernel else get_args(Wanted),
-        keep=parsed.keep,
-        job=Job(command, mode=parsed.mode, deadline=parsed.deadline),
-    )
+    kernels: tuple[Wanted, ...] = (parsed.kernel,) if parsed.kernel else get_args(Wanted)
+    jobs = {
+        kernel: Job(
+            (*_PYTEST, *(rest or IN_GUEST[kernel])), mode=parsed.mode, deadline=parsed.deadline
+        )
+        for kernel in kernels
+    }
+    return Options(kernels=kernels, keep=parsed.keep, jobs=jobs)
 
 
 def _say(text: str) -> None:

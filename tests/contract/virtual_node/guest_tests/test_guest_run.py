@@ -33,7 +33,7 @@ PROGRAM = Path(sys.executable).with_name("ibdra")
 UID = "0f6b2c7e-1f4e-4f0e-9f57-3a0c7b0c9e11"
 CLAIM = ClaimRef(namespace="jobs", name="fabric", uid=UID)
 PKEY, MTU = 0x8001, 2048
-_SECONDS = 60.0
+_SECONDS = 120.0
 
 
 class Node:
