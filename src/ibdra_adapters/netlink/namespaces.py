@@ -17,8 +17,9 @@ import select
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from ibdra_domain.errors import KernelRefused
 from ibdra_domain.ports.netlink import Netns, NetnsId
@@ -27,6 +28,7 @@ CLONE_NEWNET = 0x40000000
 SO_NETNS_COOKIE = 71
 _MOUNTED = (Path("/run/netns"), Path("/var/run/docker/netns"))
 _libc = ctypes.CDLL(None, use_errno=True)
+DoneT = TypeVar("DoneT")
 
 
 class LinuxNetns:
@@ -147,23 +149,40 @@ def _cookie(fd: int) -> int:
 
 
 def _made_in(fd: int, family: int, protocol: int) -> socket.socket:
-    """Make a socket inside a namespace, in a thread that ends there.  Raises OSError."""
-    made: list[socket.socket] = []
-    failed: list[OSError] = []
+    """Make a socket inside a namespace.  Raises OSError."""
+    return _done_in(fd, lambda: socket.socket(family, socket.SOCK_DGRAM, protocol))
 
-    def work() -> None:
+
+def done_in(netns: Netns, work: Callable[[], DoneT]) -> DoneT:
+    """Do something inside a namespace; for what the kernel judges by the caller's own.
+
+    Raises KernelRefused if the namespace cannot be entered, else what ``work`` raises.
+    """
+    fd = fd_of(netns)
+    try:
+        return _done_in(fd, work)
+    except OSError as error:
+        raise _refused(f"namespace {netns.id} cannot be entered", error) from error
+
+
+def _done_in(fd: int, work: Callable[[], DoneT]) -> DoneT:
+    """Do something in a thread that ends in a namespace.  Raises OSError, or as ``work`` does."""
+    done: list[DoneT] = []
+    failed: list[Exception] = []
+
+    def enter_and_work() -> None:
         try:
             enter(fd)
-            made.append(socket.socket(family, socket.SOCK_DGRAM, protocol))
-        except OSError as error:
+            done.append(work())
+        except Exception as error:  # noqa: BLE001 -- raised below, by the thread that waits
             failed.append(error)
 
-    thread = threading.Thread(target=work, name="ibdra-setns")
+    thread = threading.Thread(target=enter_and_work, name="ibdra-setns")
     thread.start()
     thread.join()
     if failed:
         raise failed[0]
-    return made[0]
+    return done[0]
 
 
 def enter(fd: int) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from ibdra_adapters.netlink.namespaces import LinuxNamespaces, fd_of, socket_in
+from ibdra_adapters.netlink.names import name_of, shown
+from ibdra_adapters.netlink.namespaces import LinuxNamespaces, done_in, fd_of, socket_in
 from ibdra_adapters.netlink.rdma_messages import (
     DUMP,
     GET,
@@ -80,23 +81,25 @@ class LinuxRdmaDevices:
         """Fulfil the port."""
         index = _indexes(source).get(name)
         if index is None:
-            raise _refused(f"there is no RDMA device {name} in {source.id}", errno.ENODEV)
-        _ask(
-            source,
-            f"move RDMA device {name} to {target.id}",
-            SET,
-            REQUEST,
-            [("RDMA_NLDEV_ATTR_DEV_INDEX", index), ("RDMA_NLDEV_NET_NS_FD", fd_of(target))],
-        )
+            raise _refused(f"there is no RDMA device {shown(name)} in {source.id}", errno.ENODEV)
+        what = f"move RDMA device {name} to {target.id}"
+        wanted = [("RDMA_NLDEV_ATTR_DEV_INDEX", index), ("RDMA_NLDEV_NET_NS_FD", fd_of(target))]
+        # Whose device it is, the kernel asks of the thread that sends, not of its socket
+        # (ib_device_set_netns_put): ENODEV from anywhere but the device's own namespace.
+        done_in(source, lambda: _ask(source, what, SET, REQUEST, wanted))
 
 
 def _indexes(netns: Netns) -> dict[str, int]:
     answers = _ask(netns, "list RDMA devices", GET, DUMP)
-    return {
-        _attribute(answer, "DEV_NAME"): _attribute(answer, "DEV_INDEX")
-        for answer in answers
-        if _attribute(answer, "DEV_NAME") is not None
-    }
+    return dict(device for answer in answers if (device := device_in(answer)) is not None)
+
+
+def device_in(answer: Any) -> tuple[str, int] | None:
+    """Read a device's name and index; None if the answer is not one about a device."""
+    name, index = _attribute(answer, "DEV_NAME"), _attribute(answer, "DEV_INDEX")
+    if not isinstance(name, str | bytes) or not isinstance(index, int):
+        return None
+    return name_of(name), index
 
 
 def _ask(
@@ -117,7 +120,7 @@ def _ask(
 def _socket(netns: Netns, what: str) -> Iterator[Any]:
     raw = socket_in(netns, NETLINK_RDMA)
     try:
-        with NldevSocket(fileno=raw.detach()) as nldev:
+        with NldevSocket(raw) as nldev:
             yield nldev
     except NetlinkError as error:
         raise _refused(f"the kernel did not {what} in {netns.id}", error.code) from error

@@ -9,6 +9,7 @@ Source: ``include/uapi/rdma/rdma_netlink.h``.
 
 from __future__ import annotations
 
+import socket
 from typing import ClassVar
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, nlmsg
@@ -69,9 +70,9 @@ class AsyncNldevSocket(AsyncNetlinkSocket):  # type: ignore[misc]  # as above
 
 
 class NldevSocket(NetlinkSocket):  # type: ignore[misc]  # as above
-    """A socket to RDMA netlink, on a descriptor made in the namespace it speaks to."""
+    """RDMA netlink over a socket that was made in the namespace it speaks to."""
 
     async_class = AsyncNldevSocket
 
-    def __init__(self, fileno: int) -> None:
-        super().__init__(family=NETLINK_RDMA, fileno=fileno, nlm_generator=False)
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(family=NETLINK_RDMA, use_socket=sock, nlm_generator=False)

@@ -9,23 +9,28 @@ Source: ``rtnetlink(7)``, ``include/uapi/linux/if_link.h`` (IFLA_IPOIB_PKEY).
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink import (
+    NETLINK_EXT_ACK,
     NETLINK_ROUTE,
     NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REQUEST,
+    SOL_NETLINK,
+    nla_base,
     nlmsg,
 )
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTM_NEWLINK
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfbase
 
+from ibdra_adapters.netlink.names import checked, name_of
 from ibdra_adapters.netlink.namespaces import fd_of, socket_in
 from ibdra_domain.errors import KernelRefused
 from ibdra_domain.identifiers import port_guid_of
@@ -52,7 +57,7 @@ class LinuxLinks:
     def list(self, netns: Netns) -> tuple[Link, ...]:
         """Fulfil the port."""
         with _route(netns, "list interfaces") as route:
-            return tuple(_to_link(message) for message in route.get_links())
+            return tuple(to_link(message) for message in route.get_links())
 
     def move(self, index: int, *, source: Netns, target: Netns) -> None:
         """Fulfil the port."""
@@ -61,7 +66,7 @@ class LinuxLinks:
 
     def rename(self, index: int, name: str, *, netns: Netns) -> None:
         """Fulfil the port."""
-        with _route(netns, f"rename interface {index} to {name}") as route:
+        with _route(netns, f"rename interface {index} to {checked(name)}") as route:
             route.link("set", index=index, ifname=name)
 
     def configure(
@@ -79,7 +84,8 @@ class LinuxLinks:
 
     def add_pkey_child(self, parent: int, *, name: str, pkey: int, netns: Netns) -> None:
         """Fulfil the port."""
-        with _route(netns, f"make interface {name} with pkey {pkey:#06x} on {parent}") as route:
+        what = f"make interface {checked(name)} with pkey {pkey:#06x} on {parent}"
+        with _route(netns, what) as route:
             # Not link("add", ipoib_pkey=...): on a real kernel its child gets the port's
             # default partition instead of the one asked for.
             list(
@@ -114,7 +120,9 @@ def _route(netns: Netns, what: str) -> Iterator[Any]:
     """Open rtnetlink in a namespace; the kernel's refusals become ours."""
     raw = socket_in(netns, NETLINK_ROUTE)
     try:
-        with IPRoute(fileno=raw.detach(), ext_ack=True) as route:
+        # Not by its descriptor: the socket stays ours to close, also if IPRoute cannot be made.
+        raw.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        with IPRoute(use_socket=raw, ext_ack=True) as route:
             marshal = route.asyncore.marshal
             marshal.msg_map = {**marshal.msg_map, RTM_NEWLINK: LinkMessage}
             route.asyncore.status["nlm_generator"] = False  # which IPRoute leaves unset
@@ -124,27 +132,38 @@ def _route(netns: Netns, what: str) -> Iterator[Any]:
     except OSError as error:
         problem = f"rtnetlink failed to {what} in {netns.id}"
         raise _refused(problem, error.errno or errno.EIO) from error
+    except (struct.error, ValueError) as error:  # a number that fits no message, a name no text
+        problem = f"the kernel cannot be asked to {what} in {netns.id}"
+        raise _refused(problem, errno.EINVAL) from error
     finally:
         raw.close()
 
 
-def _to_link(message: Any) -> Link:
-    """Read what we use of a link message; IPoIB addresses have 20 bytes."""
-    info = message.get_attr("IFLA_LINKINFO")
-    data = info.get_attr("IFLA_INFO_DATA") if info is not None else None
-    ipoib = info is not None and info.get_attr("IFLA_INFO_KIND") == "ipoib"
+def to_link(message: Any) -> Link:
+    """Read what we use of a link message; IPoIB addresses have 20 bytes.
+
+    An attribute that pyroute2 could not decode comes as bare bytes, and counts as missing.
+    """
+    info = _attribute(message, "IFLA_LINKINFO", nla_base)
+    data = _attribute(info, "IFLA_INFO_DATA", nla_base)
+    ipoib = _attribute(info, "IFLA_INFO_KIND", str) == "ipoib"
     index: int = message["index"]
-    below = message.get_attr("IFLA_LINK")
+    below = _attribute(message, "IFLA_LINK", int)
     parent = below if ipoib and below not in (None, 0, index) else None
     return Link(
         index=index,
-        name=message.get_attr("IFLA_IFNAME") or f"?{index}",
-        port_guid=port_guid_of(message.get_attr("IFLA_ADDRESS") or ""),
-        mtu=message.get_attr("IFLA_MTU") or 0,
+        name=name_of(message.get_attr("IFLA_IFNAME") or f"?{index}"),
+        port_guid=port_guid_of(_attribute(message, "IFLA_ADDRESS", str) or ""),
+        mtu=_attribute(message, "IFLA_MTU", int) or 0,
         up=bool(message["flags"] & IFF_UP),
-        pkey=data.get_attr("IFLA_IPOIB_PKEY") if data is not None and parent else None,
+        pkey=_attribute(data, "IFLA_IPOIB_PKEY", int) if parent else None,
         parent=parent,
     )
+
+
+def _attribute(message: Any, name: str, kind: Any) -> Any:
+    value = message.get_attr(name) if message is not None else None
+    return value if isinstance(value, kind) else None
 
 
 def _refused(problem: str, code: int) -> KernelRefused:

@@ -32,6 +32,8 @@ _REQUIRED = (
     "ibv_query_device",
     "ibv_query_port",
     "ibv_query_gid",
+    "ibv_get_async_event",
+    "ibv_ack_async_event",
 )
 
 
@@ -53,6 +55,13 @@ class PortAttr(NamedTuple):
     active_speed: int
     physical_state: int
     link_layer: int
+
+
+class AsyncEvent(NamedTuple):
+    """``struct ibv_async_event``; ``port`` is 0 where the event is not a port's."""
+
+    code: int
+    port: int
 
 
 class Library:
@@ -99,18 +108,26 @@ class Library:
         memory = ffi.new("uint64_t *", self._lib.ibv_get_device_guid(device))
         return int.from_bytes(ffi.buffer(memory)[:], "big")
 
-    @contextmanager
-    def opened(self, device: Device) -> Iterator[Context]:
-        """Open the device's uverbs node."""
+    def open(self, device: Device) -> Context:
+        """Open the device's uverbs node, for as long as its context is not closed."""
         ffi.errno = 0
         context = self._lib.ibv_open_device(device)
         if not context:
             raise OSError(ffi.errno, "ibv_open_device")
+        return Context(context)
+
+    def close(self, context: Context) -> None:
+        """Close an open device.  The call's result is of no use: it is gone either way."""
+        self._lib.ibv_close_device(context)
+
+    @contextmanager
+    def opened(self, device: Device) -> Iterator[Context]:
+        """Open the device's uverbs node for a moment."""
+        context = self.open(device)
         try:
-            yield Context(context)
+            yield context
         finally:
-            # Its result is of no use: the context is gone either way.
-            self._lib.ibv_close_device(context)
+            self.close(context)
 
     def query_device(self, context: Context) -> DeviceAttr:
         """Ask for the device's limits."""
@@ -141,6 +158,19 @@ class Library:
         ffi.errno = 0
         _check("ibv_query_gid", self._lib.ibv_query_gid(context, port, index, gid))
         return bytes(ffi.buffer(gid)[:])
+
+    def async_fd(self, context: Any) -> int:
+        """Give the descriptor that asynchronous events come from; it is the context's."""
+        return int(context.async_fd)
+
+    def next_event(self, context: Context) -> AsyncEvent:
+        """Take and acknowledge an event.  Raises OSError (EAGAIN) if there is none now."""
+        event: Any = ffi.new("struct ibv_async_event *")
+        ffi.errno = 0
+        _check("ibv_get_async_event", self._lib.ibv_get_async_event(context, event))
+        taken = AsyncEvent(event.event_type, event.element.port_num)
+        self._lib.ibv_ack_async_event(event)
+        return taken
 
     def query_port_speed(self, context: Context, port: int) -> int | None:
         """Ask for the port's bandwidth in units of 100 Mb/s (ibv_query_port_speed(3)).

@@ -21,9 +21,24 @@ TARGET = Path(__file__).with_name("_libibverbs_cdef.py")
 # `ibv_query_port` as exported writes the 48 bytes up to `flags` whatever the release;
 # the inline function of the same name in <infiniband/verbs.h> writes 52 or 56.  Headroom
 # makes a library that breaks its own promise harmless.
+#
+# `struct ibv_context` is shown up to `async_fd`, which libibverbs' users are meant to read
+# (ibv_get_async_event(3)); in place of its operations stands their room.
 DECLARATIONS = """
 struct ibv_device;
-struct ibv_context;
+
+struct ibv_context {
+    struct ibv_device *device;
+    void *ops[32];
+    int cmd_fd;
+    int async_fd;
+};
+
+struct ibv_async_event {
+    union { void *object; int port_num; } element;
+    uint32_t event_type;
+    uint64_t headroom[4];
+};
 
 struct ibv_device_attr {
     char fw_ver[64];
@@ -69,6 +84,8 @@ int ibv_close_device(struct ibv_context *context);
 int ibv_query_device(struct ibv_context *context, struct ibv_device_attr *device_attr);
 int ibv_query_port(struct ibv_context *context, uint8_t port_num, struct ibv_port_attr *port_attr);
 int ibv_query_gid(struct ibv_context *context, uint8_t port_num, int index, uint8_t *gid);
+int ibv_get_async_event(struct ibv_context *context, struct ibv_async_event *event);
+void ibv_ack_async_event(struct ibv_async_event *event);
 int ibv_query_port_speed(struct ibv_context *context, uint32_t port_num, uint64_t *port_speed);
 """
 

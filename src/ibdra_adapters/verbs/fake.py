@@ -13,15 +13,18 @@ from collections.abc import Iterable
 import msgspec
 
 from ibdra_adapters.verbs import troubles
+from ibdra_adapters.verbs.event_words import AsyncEventType
+from ibdra_adapters.verbs.fake_events import FakeDeviceEvents
 from ibdra_domain.hardware import Hca, HcaPort, VerbsReading
+from ibdra_domain.ports.verbs import DeviceEvents
 
 
 class FakeVerbs:
     """Answers from HCAs it is given.
 
-    What libibverbs does not know of an HCA (its PCI address, board id and type) is left
-    out of the answers, so the HCAs of a whole machine's description can be given as
-    they are.
+    Fulfils the Verbs and AsyncEvents ports.  What libibverbs does not know of an HCA (its
+    PCI address, board id and type) is left out of the answers, so the HCAs of a whole
+    machine's description can be given as they are.
 
     Parameters
     ----------
@@ -43,6 +46,7 @@ class FakeVerbs:
         self._open_errnos: dict[str, int] = {}
         self._port_errnos: dict[tuple[str, int], int] = {}
         self._gid_errnos: dict[tuple[str, int], int] = {}
+        self._watches: list[FakeDeviceEvents] = []
 
     # What a test or a simulation does to the machine.
 
@@ -53,6 +57,19 @@ class FakeVerbs:
     def remove(self, rdma_device: str) -> None:
         """Take an HCA away, as a move to another namespace does; no matter if it is not there."""
         self._hcas.pop(rdma_device, None)
+        self.tell(rdma_device, AsyncEventType.DEVICE_FATAL)
+
+    def tell(self, rdma_device: str, event: int, *, port: int = 0) -> None:
+        """Raise an asynchronous event at everybody who watches the device."""
+        for watch in self._watches:
+            if watch.rdma_device == rdma_device:
+                watch.tell(event, port)
+
+    def silence(self, rdma_device: str, *, errno: int = _errno.EIO) -> None:
+        """Fail everybody who watches the device, as a driver does that is torn down."""
+        for watch in self._watches:
+            if watch.rdma_device == rdma_device:
+                watch.silence(errno)
 
     def refuse_list(self, *, errno: int) -> None:
         """Refuse to list devices; ENOSYS is a kernel without RDMA."""
@@ -77,7 +94,7 @@ class FakeVerbs:
         self._port_errnos.clear()
         self._gid_errnos.clear()
 
-    # The port.
+    # The ports.
 
     def read(self) -> VerbsReading:
         """Open and query every device once."""
@@ -108,6 +125,17 @@ class FakeVerbs:
         if hca is None or self._list_errno or rdma_device in self._open_errnos:
             return None
         return next((p for p in self._ports(hca, []) if p.number == port), None)
+
+    def watch(self, rdma_device: str) -> DeviceEvents:
+        """Follow a device until closed.  Raises KernelRefused."""
+        code = self._list_errno or self._open_errnos.get(rdma_device, 0)
+        if rdma_device not in self._hcas:
+            code = self._list_errno or _errno.ENODEV
+        if code:
+            raise troubles.not_watched(rdma_device, code)
+        watch = FakeDeviceEvents(rdma_device)
+        self._watches = [w for w in self._watches if not w.ended] + [watch]
+        return watch
 
     def _ports(self, hca: Hca, warnings: list[str]) -> tuple[HcaPort, ...]:
         answered = []

@@ -1,8 +1,8 @@
-"""The ``Verbs`` port over the machine's own libibverbs.
+"""The ``Verbs`` and ``AsyncEvents`` ports over the machine's own libibverbs.
 
-Why: the active MTU, and a second opinion where sysfs is silent.  libibverbs is asked
-through its exported functions only, in cffi's ABI mode, so one pure-Python wheel works
-with every rdma-core that has a libibverbs.so.1.
+Why: the active MTU, a second opinion where sysfs is silent, and what devices tell unasked.
+libibverbs is asked through its exported functions only, in cffi's ABI mode, so one
+pure-Python wheel works with every rdma-core that has a libibverbs.so.1.
 
 What it cannot tell, it leaves out: PCI addresses, board ids and HCA types are sysfs'
 business, and readings are joined by device name.
@@ -14,6 +14,7 @@ import errno
 
 from ibdra_adapters.verbs import troubles
 from ibdra_adapters.verbs._abi import Context, Device, Library, PortAttr
+from ibdra_adapters.verbs.async_events import ContextEvents
 from ibdra_domain.hardware import Hca, HcaPort, VerbsReading
 from ibdra_domain.identifiers import Gid, gid_from_bytes, guid_from_int
 from ibdra_domain.link import (
@@ -24,6 +25,7 @@ from ibdra_domain.link import (
     port_state_from_code,
     rate_from_codes,
 )
+from ibdra_domain.ports.verbs import DeviceEvents
 
 # IBV_LINK_LAYER_UNSPECIFIED (0) is not in it: we do not guess.
 _LINK_LAYERS = {1: LinkLayer.INFINIBAND, 2: LinkLayer.ETHERNET}
@@ -83,6 +85,21 @@ class LibIbverbs:
         except OSError:
             pass  # the port says None for all of these; read() tells them apart
         return None
+
+    def watch(self, rdma_device: str) -> DeviceEvents:
+        """Open a device and follow it until closed.  Raises KernelRefused."""
+        try:
+            library = self._library()
+        except OSError as error:
+            raise troubles.not_watched(rdma_device, error.errno or errno.ELIBACC) from error
+        try:
+            with library.devices() as devices:
+                for device in devices:
+                    if library.name(device) == rdma_device:
+                        return ContextEvents(library, library.open(device), rdma_device)
+        except OSError as error:
+            raise troubles.not_watched(rdma_device, error.errno or 0) from error
+        raise troubles.not_watched(rdma_device, errno.ENODEV)
 
     def _library(self) -> Library:
         # Two threads may both load it: dlopen counts, and the results are alike.

@@ -1,4 +1,4 @@
-"""What a reading says about devices that libibverbs would not show.
+"""What is said about devices that libibverbs would not show, and about what they tell.
 
 Why: an operator sees these warnings, whichever adapter they come from, so the fake
 speaks as the real one does and a demo shows the true text.  Each names the thing, the
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno as _errno
 
+from ibdra_domain.errors import KernelRefused
+
 _LOG = "look for the device's driver in the kernel log"
 _REMEDIES = {
     _errno.EPERM: "nothing to do if a pod holds it, else run the driver privileged on the host",
@@ -16,6 +18,9 @@ _REMEDIES = {
     _errno.ENOENT: "mount the host's /dev/infiniband, and load ib_uverbs if it is empty there",
     _errno.ENODEV: "nothing to do if it was just moved or unplugged, else reload its driver",
     _errno.ENXIO: "nothing to do if it was just moved or unplugged, else reload its driver",
+    _errno.ENOSYS: "load the kernel's RDMA modules (ib_uverbs)",
+    _errno.ELIBACC: "install rdma-core's libibverbs1 where the driver runs",
+    _errno.EBADF: "watch the device anew",
     _errno.EMFILE: "raise the driver's limit of open files",
     _errno.ENOMEM: "raise the driver's memory limit",
 }
@@ -59,6 +64,13 @@ def gid_not_queried(rdma_device: str, port: int, code: int) -> str:
     return (
         f"{rdma_device} port {port}: GID 0 cannot be queried ({errno_name(code)}): {_remedy(code)}"
     )
+
+
+def not_watched(rdma_device: str, code: int) -> KernelRefused:
+    """Say that a device's events cannot be followed."""
+    shown = rdma_device if rdma_device.isprintable() else ascii(rdma_device)
+    problem = f"the events of {shown} cannot be followed"
+    return KernelRefused(problem, remedy=_remedy(code), errno=code or _errno.EIO)
 
 
 def _remedy(code: int) -> str:

@@ -16,6 +16,7 @@ class EventSource(StrEnum):
     UEVENT = "uevent"
     LINK = "link"
     RDMA = "rdma"
+    VERBS = "verbs"
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

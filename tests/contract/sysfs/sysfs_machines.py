@@ -1,7 +1,8 @@
 """Machines for the contract of the ``Sysfs`` port: the fake, and the reader over a tree.
 
 Why: the suite says once what a port has (pkeys, a switch, nodes).  ``TreeMachine`` writes
-it down as the kernel would show it, so that the reader has to read it back.
+it down as the kernel would show it, so that the reader has to read it back.  In the virtual
+node a real kernel is one more machine, which shows what its README says.
 """
 
 from __future__ import annotations
@@ -40,11 +41,13 @@ FOLDERS = {CharDeviceKind.UVERBS: "infiniband_verbs"}
 
 
 class Machine(Protocol):
-    """What the suite does to a machine of one HCA, ``mlx5_0``, and the port that looks at it."""
+    """What the suite does to a machine with an HCA ``mlx5_0``, and the port that looks at it."""
 
     @property
     def sysfs(self) -> Sysfs: ...
-    def add_nodes(self, *nodes: CharDevice) -> None: ...
+    @property
+    def reading(self) -> SysfsReading: ...
+    def add_nodes(self) -> tuple[CharDevice, ...]: ...
     def set_pkeys(self, port: int, *table: int) -> None: ...
     def set_switch(self, port: int, value: int) -> None: ...
 
@@ -52,11 +55,14 @@ class Machine(Protocol):
 class FakeMachine:
     """The shipped fake under the suite."""
 
+    reading = READING
+
     def __init__(self) -> None:
         self.sysfs = FakeSysfs(READING)
 
-    def add_nodes(self, *nodes: CharDevice) -> None:
-        self.sysfs.nodes += nodes
+    def add_nodes(self) -> tuple[CharDevice, ...]:
+        self.sysfs.nodes += NODES
+        return NODES
 
     def set_pkeys(self, port: int, *table: int) -> None:
         self.sysfs.pkeys["mlx5_0", port] = tuple(Pkey(entry) for entry in table)
@@ -67,6 +73,8 @@ class FakeMachine:
 
 class TreeMachine:
     """The real adapter over a tree of files."""
+
+    reading = READING
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -116,8 +124,8 @@ class TreeMachine:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         (self.root / path).symlink_to(target)
 
-    def add_nodes(self, *nodes: CharDevice) -> None:
-        for node in nodes:
+    def add_nodes(self) -> tuple[CharDevice, ...]:
+        for node in NODES:
             numbers = {"dev": f"{node.major}:{node.minor}"}
             if node.rdma_device is None:
                 self.write(f"class/misc/{node.name}", numbers)
@@ -127,6 +135,7 @@ class TreeMachine:
             port = {"port": str(node.port)} if node.port else {}
             self.write(folder, numbers | {"ibdev": node.rdma_device} | port)
             self.link(f"class/{kind}/{node.name}", f"../../{folder}")
+        return NODES
 
     def set_pkeys(self, port: int, *table: int) -> None:
         files = {str(index): f"{entry:#06x}" for index, entry in enumerate(table)}

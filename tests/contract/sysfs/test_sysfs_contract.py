@@ -1,4 +1,4 @@
-"""The contract of the ``Sysfs`` port, for the fake and for the reader alike."""
+"""The contract of the ``Sysfs`` port, for the fake, the reader and a kernel's own /sys alike."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from contract.sysfs.sysfs_machines import NODES, READING, FakeMachine, Machine, TreeMachine
+from contract.sysfs.kernel_sysfs import IN_GUEST, KernelMachine
+from contract.sysfs.sysfs_machines import FakeMachine, Machine, TreeMachine
 from ibdra_domain.errors import HardwareUnreadable, KernelRefused
 
+MADE = ["fake", "tree"]
 
-@pytest.fixture(params=["fake", "tree"])
+
+@pytest.fixture(params=MADE)
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
+    """Give a machine of each kind that can be made, with one HCA and nothing else."""
+    return FakeMachine() if request.param == "fake" else TreeMachine(tmp_path)
+
+
+@pytest.fixture(params=[*MADE, "kernel"] if IN_GUEST else MADE)
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
-    """Give a machine of each kind with one HCA."""
+    """Give a machine of each kind there is."""
+    if request.param == "kernel":
+        return KernelMachine()
     return FakeMachine() if request.param == "fake" else TreeMachine(tmp_path)
 
 
@@ -25,8 +36,9 @@ def tree(tmp_path: Path) -> TreeMachine:
 
 def test_reads_the_machine_as_it_is(machine: Machine) -> None:
     """Functions, devices and interfaces come as they are, twice the same."""
-    assert READING == machine.sysfs.read()
-    assert READING == machine.sysfs.read()
+    expected = machine.reading
+    assert expected == machine.sysfs.read()
+    assert expected == machine.sysfs.read()
 
 
 @pytest.mark.parametrize(
@@ -59,20 +71,20 @@ def test_a_port_out_of_sight_has_no_table(machine: Machine, rdma_device: str, po
 
 def test_lists_the_nodes_there_are(machine: Machine) -> None:
     """All kinds come, with numbers, device, port and the PCI function below."""
-    machine.add_nodes(*NODES)
-    assert set(NODES) == set(machine.sysfs.char_devices())
-    assert len(NODES) == len(machine.sysfs.char_devices())
+    nodes = machine.add_nodes()
+    assert set(nodes) == set(machine.sysfs.char_devices())
+    assert len(nodes) == len(machine.sysfs.char_devices())
 
 
-def test_without_nodes_lists_none(machine: Machine) -> None:
+def test_without_nodes_lists_none(made: Machine) -> None:
     """A kernel without ib_uverbs is no error."""
-    assert () == machine.sysfs.char_devices()
+    assert () == made.sysfs.char_devices()
 
 
-def test_a_driver_without_the_switch_has_no_traffic_class(machine: Machine) -> None:
+def test_a_driver_without_the_switch_has_no_traffic_class(made: Machine) -> None:
     """None says that there is nothing to set, on a port or a device that is not there too."""
-    assert machine.sysfs.traffic_class("mlx5_0", 1) is None
-    assert machine.sysfs.traffic_class("mlx5_9", 1) is None
+    assert made.sysfs.traffic_class("mlx5_0", 1) is None
+    assert made.sysfs.traffic_class("mlx5_9", 1) is None
 
 
 @pytest.mark.parametrize("value", [-1, 0, 106, 255])
@@ -86,17 +98,17 @@ def test_the_traffic_class_is_read_as_it_stands(machine: Machine, value: int) ->
 def test_a_missing_switch_cannot_be_set(machine: Machine) -> None:
     """The kernel's own number comes with the refusal."""
     with pytest.raises(KernelRefused) as raised:
-        machine.sysfs.set_traffic_class("mlx5_0", 1, 106)
+        machine.sysfs.set_traffic_class("mlx5_0", 2, 106)
     assert errno.ENOENT == raised.value.errno
     assert "ENOENT" in raised.value.problem
 
 
-def test_a_port_is_set_alone(machine: Machine) -> None:
+def test_a_port_is_set_alone(made: Machine) -> None:
     """Setting one port's switch leaves the other's."""
-    machine.set_switch(1, -1)
-    machine.set_switch(2, 8)
-    machine.sysfs.set_traffic_class("mlx5_0", 1, 106)
-    assert 8 == machine.sysfs.traffic_class("mlx5_0", 2)
+    made.set_switch(1, -1)
+    made.set_switch(2, 8)
+    made.sysfs.set_traffic_class("mlx5_0", 1, 106)
+    assert 8 == made.sysfs.traffic_class("mlx5_0", 2)
 
 
 @pytest.mark.parametrize(("value", "written"), [(106, b"106\n"), (0, b"0\n"), (-1, b"-1\n")])
@@ -146,6 +158,6 @@ def test_an_unreadable_key_is_an_empty_entry(tree: TreeMachine) -> None:
 @pytest.mark.parametrize("content", ["", "banana\n", "0\n", "256\n", "-1\n"])
 def test_a_management_node_without_its_port_is_not_listed(tree: TreeMachine, content: str) -> None:
     """It would pass for a node of every port of its device."""
-    tree.add_nodes(*NODES)
+    tree.add_nodes()
     (tree.root / "class/infiniband_mad/umad0/port").write_text(content)
     assert "umad0" not in {node.name for node in tree.sysfs.char_devices()}

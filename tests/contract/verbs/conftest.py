@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.verbs.verbs_machines import FakeMachine, Machine, StubMachine, build_stub
+from contract.verbs.kernel_verbs import IN_GUEST, KernelMachine
+from contract.verbs.verbs_machines import FakeMachine, Machine, Scripted, StubMachine, build_stub
 
+SCRIPTED = ["fake", "rdma-core-44", "rdma-core-62"]
 NEEDS_CC = "needs cc: the stub of libibverbs is compiled from C"
 
 
@@ -31,9 +33,19 @@ def stub_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pa
     return library
 
 
-@pytest.fixture(params=["fake", "rdma-core-44", "rdma-core-62"])
+@pytest.fixture(params=SCRIPTED)
+def scripted(request: pytest.FixtureRequest, stub_library: Callable[[int], Path]) -> Scripted:
+    """Give an empty machine of each kind that fails on request."""
+    if request.param == "fake":
+        return FakeMachine()
+    return StubMachine(stub_library(int(request.param.rpartition("-")[2])))
+
+
+@pytest.fixture(params=[*SCRIPTED, "kernel"] if IN_GUEST else SCRIPTED)
 def machine(request: pytest.FixtureRequest, stub_library: Callable[[int], Path]) -> Machine:
-    """Give an empty machine of each kind."""
+    """Give a machine of each kind, to be filled."""
+    if request.param == "kernel":
+        return KernelMachine()
     if request.param == "fake":
         return FakeMachine()
     return StubMachine(stub_library(int(request.param.rpartition("-")[2])))

@@ -15,6 +15,7 @@ from ibdra_adapters.verbs import _abi, libibverbs
 from ibdra_adapters.verbs._libibverbs_cdef import ffi
 from ibdra_adapters.verbs.build_cdef import TARGET, generate
 from ibdra_adapters.verbs.libibverbs import LibIbverbs
+from ibdra_domain.errors import KernelRefused
 from ibdra_domain.hardware import Hca, HcaPort, VerbsReading
 from ibdra_domain.identifiers import guid_from_int
 from ibdra_domain.link import Rate
@@ -163,6 +164,33 @@ def test_threads_share_one_adapter(stub: StubMachine) -> None:
         readings = list(pool.map(lambda _: stub.verbs.read(), range(200)))
     assert [VerbsReading(hcas=HCAS)] * 200 == readings
     assert 0 == stub.leaks()
+
+
+def test_every_event_is_acknowledged(stub: StubMachine) -> None:
+    """An event that is not acknowledged would hold its device when that is closed."""
+    stub.fill()
+    events = stub.verbs.watch("mlx5_0")
+    for kind in stub.events:
+        stub.tell("mlx5_0", kind, 1)
+    assert len(stub.events) == len(events.wait(1))
+    assert (0, 1) == (stub.c.stub_unacknowledged(), stub.leaks())
+    events.close()
+    assert 0 == stub.leaks()
+
+
+@pytest.mark.parametrize("library", ["libibverbs-not-here.so.1", "libc.so.6"])
+def test_without_a_library_nothing_is_watched(library: str) -> None:
+    """The refusal says what to install, and carries what the loader said."""
+    with pytest.raises(KernelRefused, match="install rdma-core's libibverbs1") as refused:
+        LibIbverbs(library).watch("mlx5_0")
+    assert errno.ELIBACC == refused.value.errno
+    assert isinstance(refused.value.__cause__, OSError)
+
+
+def test_the_events_descriptor_is_where_the_library_has_it() -> None:
+    """``async_fd`` is public, and stands behind 32 operations (verbs.h)."""
+    assert 268 == ffi.offsetof("struct ibv_context", "async_fd")
+    assert 8 == ffi.offsetof("struct ibv_async_event", "event_type")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""Machines for the contract of the ``Verbs`` port: the fake, and libibverbs over a stub.
+"""Machines for the contract of the verbs ports: the fake, and libibverbs over a stub.
 
 Why: the suite describes HCAs once, in the domain's words.  ``StubMachine`` turns them
 into the codes that rdma-core would hand out, so that the real adapter has to turn them
-back.
+back.  In the virtual node a real kernel is one more machine, which has the HCAs it has and
+refuses nothing on request.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
+from ibdra_adapters.verbs.event_words import AsyncEventType
 from ibdra_adapters.verbs.fake import FakeVerbs
 from ibdra_adapters.verbs.libibverbs import LibIbverbs
 from ibdra_domain.hardware import Hca, HcaPort
 from ibdra_domain.identifiers import Gid, Guid, PciAddress, guid_to_int
 from ibdra_domain.link import LinkLayer, PortState, Rate
-from ibdra_domain.ports.verbs import Verbs
+from ibdra_domain.ports.verbs import AsyncEvents, Verbs
 
 SOURCE = Path(__file__).parent / "stub" / "stub_libibverbs.c"
 
@@ -103,28 +105,58 @@ HCAS = (DUAL_PORT, VIRTUAL_FUNCTION, ETHERNET)
 SOMEWHERE = PciAddress("0000:3b:00.0")
 
 
+EVENTS = tuple(kind for kind in AsyncEventType if kind is not AsyncEventType.DEVICE_FATAL)
+
+
+class BothPorts(Verbs, AsyncEvents, Protocol):
+    """Both adapters fulfil both ports."""
+
+
 class Machine(Protocol):
-    """What the suite does to a machine, and the port that looks at it."""
+    """What the suite does to any machine, and the ports that look at it."""
 
     @property
-    def verbs(self) -> Verbs: ...
-    def add(self, hca: Hca) -> None: ...
+    def verbs(self) -> BothPorts: ...
+    @property
+    def events(self) -> tuple[AsyncEventType, ...]: ...
+    def fill(self) -> tuple[Hca, ...]: ...
     def remove(self, rdma_device: str) -> None: ...
+    def tell(self, rdma_device: str, event: int, port: int) -> None: ...
+    def leaks(self) -> int: ...
+
+
+class Scripted(Machine, Protocol):
+    """A machine that is empty at first, and fails on request."""
+
+    def add(self, hca: Hca) -> None: ...
     def refuse_list(self, errno: int) -> None: ...
     def refuse_open(self, rdma_device: str, errno: int) -> None: ...
     def refuse_port(self, rdma_device: str, port: int, errno: int) -> None: ...
     def refuse_gid(self, rdma_device: str, port: int, errno: int) -> None: ...
-    def leaks(self) -> int: ...
+    def silence(self, rdma_device: str, errno: int) -> None: ...
 
 
 class FakeMachine:
     """The shipped fake under the suite."""
 
+    events = EVENTS
+
     def __init__(self) -> None:
         self.verbs = FakeVerbs()
 
+    def fill(self) -> tuple[Hca, ...]:
+        for hca in HCAS:
+            self.add(hca)
+        return HCAS
+
     def add(self, hca: Hca) -> None:
         self.verbs.put(hca)
+
+    def tell(self, rdma_device: str, event: int, port: int) -> None:
+        self.verbs.tell(rdma_device, event, port=port)
+
+    def silence(self, rdma_device: str, errno: int) -> None:
+        self.verbs.silence(rdma_device, errno=errno)
 
     def remove(self, rdma_device: str) -> None:
         self.verbs.remove(rdma_device)
@@ -151,11 +183,18 @@ class StubMachine:
     ``c`` is the stub itself: ctypes and cffi share one loaded copy of it.
     """
 
+    events = EVENTS
+
     def __init__(self, library: Path) -> None:
         self.c = ctypes.CDLL(str(library))
         self.c.stub_reset()
         self.verbs = LibIbverbs(str(library))
         self.index: dict[str, int] = {}
+
+    def fill(self) -> tuple[Hca, ...]:
+        for hca in HCAS:
+            self.add(hca)
+        return HCAS
 
     def add(self, hca: Hca) -> None:
         guid = guid_to_int(hca.node_guid) if hca.node_guid else 0
@@ -191,7 +230,14 @@ class StubMachine:
         )
 
     def remove(self, rdma_device: str) -> None:
+        self.tell(rdma_device, AsyncEventType.DEVICE_FATAL, 0)
         self.c.stub_remove_device(self.index[rdma_device])
+
+    def tell(self, rdma_device: str, event: int, port: int) -> None:
+        self.c.stub_tell(self.index[rdma_device], event, port)
+
+    def silence(self, rdma_device: str, errno: int) -> None:
+        self.c.stub_silence(self.index[rdma_device], errno)
 
     def refuse_list(self, errno: int) -> None:
         self.c.stub_refuse_list(errno)

@@ -22,6 +22,7 @@ _TOOLS = {
     QEMU: "qemu-system-x86",
     "cc": "gcc",
     "dpkg-deb": "dpkg",
+    "ibv_devinfo": "ibverbs-utils",
     "ip": "iproute2",
     "make": "make",
     "rdma": "iproute2",
@@ -64,6 +65,8 @@ def need_tools() -> None:
     if os.geteuid() != 0:
         raise Lacking("needs root (the guest's root is this machine's, read over 9p)")
     missing = [package for tool, package in _TOOLS.items() if not shutil.which(tool)]
+    if not any(Path("/etc/libibverbs.d").glob("*.driver")):
+        missing.append("ibverbs-providers")  # without one, libibverbs opens no device at all
     if not missing:
         return
     if not shutil.which("apt-get"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
 from ibdra_adapters.netlink.events import (
     function_in,
@@ -13,6 +15,7 @@ from ibdra_adapters.netlink.events import (
     read_notifications,
     read_uevent,
 )
+from ibdra_adapters.netlink.rdma import device_in
 from ibdra_adapters.netlink.rdma_messages import (
     GET,
     REQUEST,
@@ -21,7 +24,7 @@ from ibdra_adapters.netlink.rdma_messages import (
     message_type,
     nldevmsg,
 )
-from ibdra_adapters.netlink.rtnetlink import LinkMessage, child_request
+from ibdra_adapters.netlink.rtnetlink import LinkMessage, child_request, to_link
 from ibdra_domain.ports.events import EventSource
 
 
@@ -127,3 +130,50 @@ def test_no_bytes_make_reading_raise(raw: bytes, kind: int) -> None:
     for text in (raw, message(kind, raw), UEVENT[: len(raw)] + raw):
         for read in (read_uevent, read_links, read_notifications):
             assert isinstance(read(text), list)
+
+
+# Attributes of every kind we read and some we do not, well formed or with a length that lies.
+ATTRIBUTES = st.one_of(
+    st.builds(attribute, st.sampled_from([1, 2, 3, 4, 5, 18, 43, 999]), st.binary(max_size=40)),
+    st.builds(
+        lambda length, kind, value: struct.pack("HH", length, kind) + value,
+        st.integers(0, 65535),
+        st.integers(0, 70),
+        st.binary(max_size=12),
+    ),
+    st.binary(max_size=9),
+)
+HEADER = struct.pack("BBHiII", 0, 0, 32, 4, 0x1003, 0)
+
+
+@given(parts=st.lists(ATTRIBUTES, max_size=6), cut=st.integers(0, 8))
+def test_any_link_message_is_a_link(parts: list[bytes], cut: int) -> None:
+    """What cannot be understood of it is missing; what is there has the right type."""
+    body = b"".join(parts)
+    marshal = MarshalRtnl()
+    marshal.msg_map = {**marshal.msg_map, 16: LinkMessage}
+    for decoded in marshal.parse(message(16, HEADER + body[: max(0, len(body) - cut)])):
+        link = to_link(decoded)
+        assert (str, int) == (type(link.name), type(link.mtu))
+        assert all(isinstance(each, int | None) for each in (link.pkey, link.parent))
+
+
+@given(parts=st.lists(ATTRIBUTES, max_size=6))
+def test_any_rdma_message_is_a_device_or_none(parts: list[bytes]) -> None:
+    """A name without an index, or the other way round, is no device."""
+    for decoded in MarshalNldev().parse(message(message_type(GET), b"".join(parts))):
+        device = device_in(decoded)
+        assert device is None or (str, int) == (type(device[0]), type(device[1]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(1, b""), (3, b"\xff"), (4, b"\0"), (5, b"\0\0"), (18, b"\1\2\3"), (18, attribute(2, b"xy"))],
+)
+def test_an_attribute_of_the_wrong_size_is_missing(kind: int, value: bytes) -> None:
+    """The rest of its message is read all the same."""
+    rest = attribute(4, struct.pack("I", 2044)) if kind != 4 else attribute(3, b"ib0\0")
+    decoded = LinkMessage(message(16, HEADER + attribute(kind, value) + rest))
+    decoded.decode()
+    link = to_link(decoded)
+    assert (kind == 4, kind != 4) == (link.name == "ib0", link.mtu == 2044)

@@ -16,12 +16,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifndef RDMA_CORE
 #error "say which release to imitate: -DRDMA_CORE=44"
 #endif
 
-enum { MAX_DEVICES = 16, MAX_PORTS = 4, COMPAT_PORT_ATTR = 48, NDR = 128 };
+enum { MAX_DEVICES = 16, MAX_PORTS = 4, MAX_CONTEXTS = 64, COMPAT_PORT_ATTR = 48, NDR = 128 };
 
 struct ibv_port_attr {
 	uint32_t state, max_mtu, active_mtu;
@@ -63,17 +64,30 @@ struct stub_port {
 struct ibv_device {
 	char name[64], firmware[64];
 	uint64_t guid;
-	int ports, open_errno, query_errno, present;
+	int ports, open_errno, query_errno, async_errno, present;
 	struct stub_port port[MAX_PORTS];
 };
 
 struct ibv_context {
 	struct ibv_device *device;
+	void *ops[32];
+	int cmd_fd, async_fd;
 };
+
+/* As the kernel's: what is read from async_fd. */
+struct ibv_async_event {
+	union { void *object; int port_num; } element;
+	uint32_t event_type;
+};
+
+_Static_assert(offsetof(struct ibv_context, async_fd) == 268, "layout");
+_Static_assert(sizeof(struct ibv_async_event) == 16, "layout");
+_Static_assert(offsetof(struct ibv_async_event, event_type) == 8, "layout");
 
 static struct ibv_device devices[MAX_DEVICES];
 static int device_count, list_errno;
-static int lists, contexts;
+static struct ibv_context *open_contexts[MAX_CONTEXTS];
+static int lists, contexts, unacknowledged;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void count(int *what, int change)
@@ -88,7 +102,8 @@ static void count(int *what, int change)
 void stub_reset(void)
 {
 	memset(devices, 0, sizeof(devices));
-	device_count = list_errno = lists = contexts = 0;
+	memset(open_contexts, 0, sizeof(open_contexts));
+	device_count = list_errno = lists = contexts = unacknowledged = 0;
 }
 
 void stub_refuse_list(int code) { list_errno = code; }
@@ -143,6 +158,33 @@ void stub_set_port(int device, int port, int state, int phys_state, int link_lay
 
 int stub_lists(void) { return lists; }
 int stub_contexts(void) { return contexts; }
+int stub_unacknowledged(void) { return unacknowledged; }
+
+/* Raise an event in every open context of a device, whose cmd_fd is async_fd's other end. */
+void stub_tell(int device, int event, int port)
+{
+	struct ibv_async_event it = { .event_type = event };
+	int i;
+
+	it.element.port_num = port;
+	for (i = 0; i < MAX_CONTEXTS; i++)
+		if (open_contexts[i] && open_contexts[i]->device == &devices[device])
+			if (write(open_contexts[i]->cmd_fd, &it, sizeof(it)) != sizeof(it))
+				abort();
+}
+
+/* Have no more to read but an error. */
+void stub_silence(int device, int code)
+{
+	int i;
+
+	devices[device].async_errno = code;
+	for (i = 0; i < MAX_CONTEXTS; i++)
+		if (open_contexts[i] && open_contexts[i]->device == &devices[device]) {
+			close(open_contexts[i]->cmd_fd);
+			open_contexts[i]->cmd_fd = -1;
+		}
+}
 
 /* What the driver calls. */
 
@@ -186,18 +228,36 @@ uint64_t ibv_get_device_guid(struct ibv_device *device)
 	return guid;
 }
 
+static void remember(struct ibv_context *old, struct ibv_context *new)
+{
+	int i = 0;
+
+	pthread_mutex_lock(&lock);
+	while (open_contexts[i] != old)
+		if (++i == MAX_CONTEXTS)
+			abort();
+	open_contexts[i] = new;
+	pthread_mutex_unlock(&lock);
+}
+
 struct ibv_context *ibv_open_device(struct ibv_device *device)
 {
 	struct ibv_context *context;
+	int ends[2];
 
 	if (device->open_errno) {
 		errno = device->open_errno;
 		return NULL;
 	}
-	context = malloc(sizeof(*context));
-	if (!context)
+	context = calloc(1, sizeof(*context));
+	if (!context || pipe(ends)) {
+		free(context);
 		return NULL;
+	}
 	context->device = device;
+	context->async_fd = ends[0];
+	context->cmd_fd = ends[1];
+	remember(NULL, context);
 	count(&contexts, 1);
 	return context;
 }
@@ -205,8 +265,33 @@ struct ibv_context *ibv_open_device(struct ibv_device *device)
 int ibv_close_device(struct ibv_context *context)
 {
 	count(&contexts, -1);
+	remember(context, NULL);
+	close(context->async_fd);
+	if (context->cmd_fd >= 0)
+		close(context->cmd_fd);
 	free(context);
 	return 0;
+}
+
+int ibv_get_async_event(struct ibv_context *context, struct ibv_async_event *event)
+{
+	ssize_t length;
+
+	memset(event, 0xa5, sizeof(*event));
+	length = read(context->async_fd, event, sizeof(*event));
+	if (length != sizeof(*event)) {
+		if (length >= 0)
+			errno = context->device->async_errno;
+		return -1;
+	}
+	count(&unacknowledged, 1);
+	return 0;
+}
+
+void ibv_ack_async_event(struct ibv_async_event *event)
+{
+	(void)event;
+	count(&unacknowledged, -1);
 }
 
 int ibv_query_device(struct ibv_context *context, struct ibv_device_attr *attr)

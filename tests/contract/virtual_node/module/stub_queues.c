@@ -8,6 +8,34 @@
 #include <linux/version.h>
 #include "stub_hca.h"
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+#define uverbs_attr_bundle ib_udata /* create_cq's last parameter, before it changed */
+#endif
+
+static void stub_forget(struct list_head *works)
+{
+	struct stub_work *work, *next;
+
+	list_for_each_entry_safe(work, next, works, list) {
+		list_del(&work->list);
+		kfree(work);
+	}
+}
+
+static struct stub_work *stub_new_work(struct ib_qp *qp, u64 wr_id, enum ib_wc_opcode opcode)
+{
+	struct stub_work *work = kzalloc(sizeof(*work), GFP_ATOMIC);
+
+	if (work) {
+		INIT_LIST_HEAD(&work->list);
+		work->wc.wr_id = wr_id;
+		work->wc.opcode = opcode;
+		work->wc.qp = qp;
+		work->wc.port_num = 1;
+	}
+	return work;
+}
+
 /* ---- Completion queues ---------------------------------------------------------------- */
 
 static void stub_notify(struct work_struct *work)
@@ -20,31 +48,20 @@ static void stub_notify(struct work_struct *work)
 	local_bh_enable();
 }
 
-void stub_complete(struct ib_cq *ibcq, const struct ib_wc *wc)
+void stub_complete(struct ib_cq *ibcq, struct stub_work *work, enum ib_wc_status status)
 {
-	struct stub_completion *completion = kzalloc(sizeof(*completion), GFP_ATOMIC);
 	struct stub_cq *cq = to_cq(ibcq);
 	unsigned long flags;
 
-	if (WARN_ON_ONCE(!completion))
-		return;
-	completion->wc = *wc;
+	work->wc.status = status;
 	spin_lock_irqsave(&cq->lock, flags);
-	list_add_tail(&completion->list, &cq->completions);
-	if (cq->armed) {
-		cq->armed = false;
-		queue_work(system_highpri_wq, &cq->notify);
-	}
+	list_move_tail(&work->list, &cq->completions);
+	queue_work(system_highpri_wq, &cq->notify);
 	spin_unlock_irqrestore(&cq->lock, flags);
 }
 
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
 static int stub_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 			  struct uverbs_attr_bundle *attrs)
-#else
-static int stub_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
-			  struct ib_udata *attrs)
-#endif
 {
 	struct stub_cq *cq = to_cq(ibcq);
 
@@ -59,47 +76,36 @@ static int stub_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr
 
 static int stub_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
 {
-	struct stub_completion *completion, *next;
 	struct stub_cq *cq = to_cq(ibcq);
 
 	cancel_work_sync(&cq->notify);
-	list_for_each_entry_safe(completion, next, &cq->completions, list)
-		kfree(completion);
+	stub_forget(&cq->completions);
 	return 0;
 }
 
 static int stub_poll_cq(struct ib_cq *ibcq, int entries, struct ib_wc *wc)
 {
-	struct stub_completion *completion;
 	struct stub_cq *cq = to_cq(ibcq);
+	struct stub_work *work, *next;
 	unsigned long flags;
-	int n;
+	int n = 0;
 
 	spin_lock_irqsave(&cq->lock, flags);
-	for (n = 0; n < entries; n++) {
-		completion = list_first_entry_or_null(&cq->completions, struct stub_completion,
-						      list);
-		if (!completion)
+	list_for_each_entry_safe(work, next, &cq->completions, list) {
+		if (n == entries)
 			break;
-		list_del(&completion->list);
-		wc[n] = completion->wc;
-		kfree(completion);
+		wc[n++] = work->wc;
+		list_del(&work->list);
+		kfree(work);
 	}
 	spin_unlock_irqrestore(&cq->lock, flags);
 	return n;
 }
 
+/* Handlers are called for every completion, asked or not, so none is ever missed. */
 static int stub_req_notify_cq(struct ib_cq *ibcq, enum ib_cq_notify_flags what)
 {
-	struct stub_cq *cq = to_cq(ibcq);
-	unsigned long flags;
-	int missed;
-
-	spin_lock_irqsave(&cq->lock, flags);
-	cq->armed = true;
-	missed = (what & IB_CQ_REPORT_MISSED_EVENTS) && !list_empty(&cq->completions);
-	spin_unlock_irqrestore(&cq->lock, flags);
-	return missed;
+	return 0;
 }
 
 /* ---- Queue pairs ---------------------------------------------------------------------- */
@@ -109,35 +115,24 @@ static int stub_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init, stru
 	struct stub_device *stub = to_stub(ibqp->device);
 	struct stub_qp *qp = to_qp(ibqp);
 
-	if (udata)
-		return -EOPNOTSUPP;
 	spin_lock_init(&qp->lock);
 	INIT_LIST_HEAD(&qp->receives);
 	qp->state = IB_QPS_RESET;
-	qp->signal_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
-	if (init->qp_type == IB_QPT_SMI)
-		ibqp->qp_num = 0;
-	else if (init->qp_type == IB_QPT_GSI)
-		ibqp->qp_num = 1;
-	else
+	ibqp->qp_num = init->qp_type; /* right for the special ones, 0 and 1 */
+	if (init->qp_type > IB_QPT_GSI)
 		ibqp->qp_num = atomic_inc_return(&stub->next_qpn) & 0xffffff;
-	init->cap.max_inline_data = 0;
 	return 0;
 }
 
-/* Empty the receive queue; with a flush the poster hears of it. Under the QP's lock. */
-static void stub_drop_receives(struct stub_qp *qp, bool flush)
+/* Whoever waits to receive on a queue pair in error hears of it. Under the QP's lock. */
+static void stub_flush(struct stub_qp *qp)
 {
-	struct ib_wc wc = { .status = IB_WC_WR_FLUSH_ERR, .opcode = IB_WC_RECV, .qp = &qp->ib };
-	struct stub_receive *receive, *next;
+	struct stub_work *work, *next;
 
-	list_for_each_entry_safe(receive, next, &qp->receives, list) {
-		wc.wr_id = receive->wr_id;
-		list_del(&receive->list);
-		kfree(receive);
-		if (flush)
-			stub_complete(qp->ib.recv_cq, &wc);
-	}
+	if (qp->state != IB_QPS_ERR)
+		return;
+	list_for_each_entry_safe(work, next, &qp->receives, list)
+		stub_complete(qp->ib.recv_cq, work, IB_WC_WR_FLUSH_ERR);
 }
 
 static int stub_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
@@ -150,31 +145,16 @@ static int stub_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 		return 0;
 	spin_lock_irqsave(&qp->lock, flags);
 	qp->state = attr->qp_state;
-	if (qp->state == IB_QPS_ERR || qp->state == IB_QPS_RESET)
-		stub_drop_receives(qp, qp->state == IB_QPS_ERR);
+	stub_flush(qp);
+	if (qp->state == IB_QPS_RESET)
+		stub_forget(&qp->receives);
 	spin_unlock_irqrestore(&qp->lock, flags);
-	return 0;
-}
-
-static int stub_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
-			 struct ib_qp_init_attr *init)
-{
-	memset(attr, 0, sizeof(*attr));
-	memset(init, 0, sizeof(*init));
-	attr->qp_state = to_qp(ibqp)->state;
-	attr->cur_qp_state = attr->qp_state;
-	attr->port_num = 1;
 	return 0;
 }
 
 static int stub_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 {
-	struct stub_qp *qp = to_qp(ibqp);
-	unsigned long flags;
-
-	spin_lock_irqsave(&qp->lock, flags);
-	stub_drop_receives(qp, false);
-	spin_unlock_irqrestore(&qp->lock, flags);
+	stub_forget(&to_qp(ibqp)->receives);
 	return 0;
 }
 
@@ -182,48 +162,37 @@ static int stub_post_recv(struct ib_qp *ibqp, const struct ib_recv_wr *wr,
 			  const struct ib_recv_wr **bad)
 {
 	struct stub_qp *qp = to_qp(ibqp);
-	struct stub_receive *receive;
+	struct stub_work *work;
 	unsigned long flags;
-	int err = 0;
 
 	spin_lock_irqsave(&qp->lock, flags);
-	for (; wr; wr = wr->next) {
-		receive = kzalloc(sizeof(*receive), GFP_ATOMIC);
-		if (!receive) {
-			*bad = wr;
-			err = -ENOMEM;
+	for (*bad = wr; *bad; *bad = (*bad)->next) {
+		work = stub_new_work(ibqp, (*bad)->wr_id, IB_WC_RECV);
+		if (!work)
 			break;
-		}
-		receive->wr_id = wr->wr_id;
-		receive->num_sge = min_t(int, wr->num_sge, ARRAY_SIZE(receive->sge));
-		memcpy(receive->sge, wr->sg_list, receive->num_sge * sizeof(*wr->sg_list));
-		list_add_tail(&receive->list, &qp->receives);
+		if ((*bad)->num_sge)
+			work->sge = *(*bad)->sg_list;
+		list_add_tail(&work->list, &qp->receives);
 	}
-	if (qp->state == IB_QPS_ERR)
-		stub_drop_receives(qp, true);
+	stub_flush(qp);
 	spin_unlock_irqrestore(&qp->lock, flags);
-	return err;
+	return *bad ? -ENOMEM : 0;
 }
 
 static int stub_post_send(struct ib_qp *ibqp, const struct ib_send_wr *wr,
 			  const struct ib_send_wr **bad)
 {
-	struct stub_qp *qp = to_qp(ibqp);
+	bool dead = READ_ONCE(to_qp(ibqp)->state) == IB_QPS_ERR;
+	struct stub_work *work;
 
-	for (; wr; wr = wr->next) {
-		bool dead = READ_ONCE(qp->state) == IB_QPS_ERR;
-		struct ib_wc wc = {
-			.wr_id = wr->wr_id,
-			.status = dead ? IB_WC_WR_FLUSH_ERR : IB_WC_SUCCESS,
-			.opcode = IB_WC_SEND,
-			.qp = ibqp,
-			.port_num = 1,
-		};
-
-		if (dead || qp->signal_all || wr->send_flags & IB_SEND_SIGNALED)
-			stub_complete(ibqp->send_cq, &wc);
+	for (*bad = wr; *bad; *bad = (*bad)->next) {
+		work = stub_new_work(ibqp, (*bad)->wr_id, IB_WC_SEND);
+		if (!work)
+			return -ENOMEM;
+		/* First, for once it is completed the sender may free what it has sent. */
 		if (!dead && ibqp->qp_type == IB_QPT_GSI)
-			stub_ask(qp, wr);
+			stub_ask(to_qp(ibqp), *bad);
+		stub_complete(ibqp->send_cq, work, dead ? IB_WC_WR_FLUSH_ERR : IB_WC_SUCCESS);
 	}
 	return 0;
 }
@@ -237,7 +206,6 @@ const struct ib_device_ops stub_queue_ops = {
 	.poll_cq = stub_poll_cq,
 	.post_recv = stub_post_recv,
 	.post_send = stub_post_send,
-	.query_qp = stub_query_qp,
 	.req_notify_cq = stub_req_notify_cq,
 	INIT_RDMA_OBJ_SIZE(ib_cq, stub_cq, ib),
 	INIT_RDMA_OBJ_SIZE(ib_qp, stub_qp, ib),
