@@ -64,6 +64,7 @@ def main() -> None:
             kubelet_folder=folder / "kubelet",
             cdi_folder=folder / "cdi",
             state_folder=folder / "state",
+            run_folder=folder / "run",
         )
         with wired(settings) as container:
             spent = asyncio.run(measure(container, folder))

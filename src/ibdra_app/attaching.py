@@ -1,126 +1,185 @@
-"""The moves: a claim's devices into its container's namespace, and home again.
+"""The moves: a claim's devices into its container's namespace.
 
-Why: a container must not start with less than it asked for, and a device must not be lost
-with a pod.  So what a device was like is written down before it is touched, every round
-looks at what is there before it does the next steps, and a failed attach is taken back
-before it is reported.
+Why: a container must not start with less than it asked for.  So what a device was like is
+written down before it is touched, every round looks at what is there before it does the
+next steps, a failed attach is taken back before it is reported, and in the end the
+container's device nodes are those of the devices it got.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from functools import partial
 
 from msgspec.structs import replace
 
+from ibdra_app.counts import Counts
+from ibdra_app.detaching import Detaching, open_or_none, touched
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover, Spaces
-from ibdra_domain.attachment import attach_steps, detach_steps, leaving_steps, origin_of
-from ibdra_domain.container_edits import HookSettings, to_cdi_spec
-from ibdra_domain.errors import AttachRefused, IbdraError
+from ibdra_domain.attachment import attach_steps, leaving_steps, origin_of
+from ibdra_domain.container_edits import HookSettings, node_numbers, to_cdi_spec
+from ibdra_domain.errors import AttachRefused, DeviceRefused, IbdraError, StateFailed
 from ibdra_domain.ib_config import IbConfig
-from ibdra_domain.identifiers import Guid
 from ibdra_domain.ports.cdi import CdiSpecs
 from ibdra_domain.ports.netlink import Namespaces, Netns
+from ibdra_domain.ports.runtime import AttachedMarks, ContainerStart
 from ibdra_domain.ports.sysfs import Sysfs
-from ibdra_domain.preparation import PreparedClaim, PreparedPort, with_nodes_of_now
+from ibdra_domain.preparation import PreparedClaim, with_nodes_of_now
 from ibdra_domain.records import Attachment, ClaimRecord, Phase
 
 _log = logging.getLogger(__name__)
 
+PATIENCE = 10.0
+"""Seconds that a container's start waits for a device that is on its way."""
+
 
 class Attaching:
-    """Attaches prepared claims to containers, and takes their devices back."""
+    """Fulfils :class:`ibdra_domain.ports.runtime.ContainerHook`."""
 
     def __init__(
         self,
         *,
         ledger: Ledger,
         mover: Mover,
+        detaching: Detaching,
         namespaces: Namespaces,
         sysfs: Sysfs,
         cdi: CdiSpecs,
+        marks: AttachedMarks,
+        counts: Counts,
         hook: HookSettings,
         with_umad: bool = False,
     ) -> None:
         self._ledger = ledger
         self._mover = mover
+        self._detaching = detaching
         self._namespaces = namespaces
         self._sysfs = sysfs
         self._cdi = cdi
+        self._marks = marks
+        self._counts = counts
         self._hook = hook
         self._with_umad = with_umad
 
-    def attach(self, uid: str, pid: int) -> None:
+    def attach(self, start: ContainerStart) -> None:
         """Give a claim's devices to the namespace of a container's process.
 
         Does nothing if they are there already, or if the process is in the host's
         namespace and the claim has no IbConfig.  Raises AttachRefused or KernelRefused;
         then the devices are home, or (device nodes changed) where the next try finds them.
         """
+        try:
+            self._attach_claim(start)
+        except IbdraError as error:
+            self._counts.failed("attach", error)
+            _log.warning(
+                "claim %s: container %s of pod %s (process %d) may not start: %s",
+                *(start.claim, start.container or "?", start.pod or "?", start.pid, error),
+            )
+            raise
+        self._counts.done("attach")
+
+    def _attach_claim(self, start: ContainerStart) -> None:
         with self._ledger.lock, closing(self._namespaces.host()) as host:
-            record = self._ledger.get(uid)
+            record = self._ledger.get(start.claim)
             if record is None or record.phase is not Phase.DONE:
                 raise AttachRefused(
-                    f"claim {uid} is not prepared on this node",
+                    f"claim {start.claim} is not prepared on this node",
                     remedy="delete the pod; the kubelet prepares its claims anew",
                 )
-            with closing(self._namespaces.of_process(pid)) as container:
-                if container.id == host.id:
-                    _check_host_network(record.prepared)
-                    return
+            with closing(self._namespaces.of_process(start.pid)) as container:
                 record = self._free_from_elsewhere(record, container)
-                self._attach(record, pid, Spaces(host=host, container=container))
+                if container.id == host.id:
+                    self._on_host_network(record, start)
+                    return
+                try:
+                    self._attach(record, start, Spaces(host=host, container=container))
+                except IbdraError:
+                    self._marks.remove(start.claim)
+                    raise
 
-    def detach(self, uid: str) -> None:
-        """Bring a claim's devices home, as they were; nothing to do if they never left.
+    def is_whole(self, record: ClaimRecord) -> bool:
+        """Tell whether an attached claim's devices still are where and as they were put.
 
-        Raises AttachRefused or KernelRefused if that is not possible now; what is known
-        of the devices is kept, so that it can be tried again.
+        A driver's reset takes them home, or gives them other nodes, without asking anybody.
         """
-        with self._ledger.lock, closing(self._namespaces.host()) as host:
-            record = self._ledger.get(uid)
-            if record is None or record.attachment is None:
-                return
-            with _open_or_none(self._namespaces.find(record.attachment.netns)) as container:
-                self._detach(record, Spaces(host=host, container=container))
+        attachment = record.attachment
+        if attachment is None:
+            return False
+        with (
+            closing(self._namespaces.host()) as host,
+            open_or_none(self._namespaces.find(attachment.netns)) as container,
+        ):
+            if container is None:
+                return False
+            spaces = Spaces(host=host, container=container)
+            try:
+                return self._nodes_of_now(record) == record.prepared and not any(
+                    attach_steps(
+                        port,
+                        self._mover.view(port, spaces),
+                        displaced=self._detaching.displaced(named=port.device.netdev),
+                    )
+                    for port in record.prepared.moving
+                )
+            except (AttachRefused, DeviceRefused):
+                return False
 
-    def _attach(self, record: ClaimRecord, pid: int, spaces: Spaces) -> None:
+    def _on_host_network(self, record: ClaimRecord, start: ContainerStart) -> None:
+        """Let a container on the host's network start; the record keeps that there is one."""
+        _check_host_network(record.prepared)
+        _check_given_nodes(self._with_right_nodes(record), start)
+        if not record.on_host_network:
+            self._ledger.put(replace(record, on_host_network=True))
+
+    def _attach(self, record: ClaimRecord, start: ContainerStart, spaces: Spaces) -> None:
         prepared = record.prepared
-        record, attachment = self._noted(record, pid, spaces)
-        done = replace(record, attachment=replace(attachment, phase=Phase.DONE))
+        if record.attachment is not None and not self.is_whole(record):
+            self._marks.remove(start.claim)  # moving anew, its node numbers may be others
+        noted, attachment = self._noted(record, start, spaces)
+        done = replace(noted, attachment=replace(attachment, phase=Phase.DONE))
         try:
-            plan = partial(attach_steps, displaced=self._displaced())
             for port in prepared.moving:
-                self._mover.settle(port, spaces, leaving_steps)
+                self._mover.settle(port, spaces, leaving_steps, patience=PATIENCE)
             for port in prepared.moving:
-                plan = partial(attach_steps, displaced=self._displaced(named=port.device.netdev))
-                self._mover.settle(port, spaces, plan)
-            self._ledger.put(done)
+                displaced = self._detaching.displaced(named=port.device.netdev)
+                plan = partial(attach_steps, displaced=displaced)
+                self._mover.settle(port, spaces, plan, patience=PATIENCE)
+            if done != noted:  # the pod's second container: nothing to write down
+                self._ledger.put(done)
         except IbdraError:
             # Not if the pod's first container has the devices: they stay with it.
             if attachment.phase is Phase.INTENT:
                 with contextlib.suppress(IbdraError):  # the record says what is still to be done
-                    self._detach(record, spaces)
+                    self._detaching.take_back(noted, spaces, patience=PATIENCE)
             raise
-        self._check_nodes(done)
-        _log.info("claim %s: attached to process %d (%s)", prepared.claim, pid, spaces.container_id)
+        prepared = self._with_right_nodes(done)
+        _check_given_nodes(prepared, start)
+        try:
+            self._marks.put(start.claim, netns=spaces.container_id, nodes=node_numbers(prepared))
+        except StateFailed as error:  # it serves restarts while we are down, nothing else
+            _log.warning("claim %s: %s", prepared.claim, error)
+        _log.info("claim %s: attached to %s", prepared.claim, done.attachment and attachment.holder)
 
     def _noted(
-        self, record: ClaimRecord, pid: int, spaces: Spaces
+        self, record: ClaimRecord, start: ContainerStart, spaces: Spaces
     ) -> tuple[ClaimRecord, Attachment]:
         """Write down where the devices go and what they were, before the first change."""
         if record.attachment is not None:
             return record, record.attachment
         origins = tuple(
             origin_of(port.device, self._mover.view(port, spaces))
-            for port in _touched(record.prepared)
+            for port in touched(record.prepared)
         )
         attachment = Attachment(
-            netns=spaces.container_id, pid=pid, phase=Phase.INTENT, origins=origins
+            netns=spaces.container_id,
+            pid=start.pid,
+            pod=start.pod,
+            phase=Phase.INTENT,
+            origins=origins,
         )
         noted = replace(record, attachment=attachment)
         self._ledger.put(noted)
@@ -131,53 +190,26 @@ class Attaching:
         attachment = record.attachment
         if attachment is None or attachment.netns == container.id:
             return record
-        with _open_or_none(self._namespaces.find(attachment.netns)) as other:
+        with open_or_none(self._namespaces.find(attachment.netns)) as other:
             if other is not None and attachment.phase is Phase.DONE:
                 raise AttachRefused(
-                    f"claim {record.prepared.claim} is attached to {attachment.netns}, "
-                    f"the namespace of process {attachment.pid}",
+                    f"claim {record.prepared.claim} is attached to {attachment.holder}",
                     remedy="an HCA serves one pod at a time; wait until that pod has ended",
                 )
-        self.detach(record.prepared.claim.uid)
+        self._detaching.detach(record.prepared.claim.uid)
         return replace(record, attachment=None)
 
-    def _detach(self, record: ClaimRecord, spaces: Spaces) -> None:
-        attachment = record.attachment
-        if attachment is None:
-            return
-        origins = {origin.device: origin for origin in attachment.origins}
-        displaced = self._displaced()
-        for port in _touched(record.prepared):
-            origin = origins.get(port.device.name)
-            if origin is not None:
-                plan = partial(detach_steps, origin=origin, displaced=displaced)
-                self._mover.settle(port, spaces, plan)
-        self._ledger.put(replace(record, attachment=None))
-        _log.info("claim %s: detached", record.prepared.claim)
-
-    def _displaced(self, *, named: str | None = None) -> frozenset[Guid]:
-        """Give the port GUIDs of what we moved, but for those that are ``named`` so by right."""
-        return frozenset(
-            port.device.netdev_guid
-            for record in self._ledger.all().values()
-            if record.attachment is not None
-            for port in _touched(record.prepared)
-            if port.device.netdev_guid is not None
-            and (named is None or port.device.netdev != named)
-        )
-
-    def _check_nodes(self, record: ClaimRecord) -> None:
-        """Compare the container's device nodes with what the devices have after the moves.
+    def _with_right_nodes(self, record: ClaimRecord) -> PreparedClaim:
+        """Compare the recorded device nodes with what the devices have after the moves.
 
         The runtime resolved them from the CDI spec before the hook ran.  If the kernel
         gave other numbers, the spec is corrected and this start refused; the devices stay
         where they are, so that the next try needs no move and its nodes are right (D5).
         """
-        nodes = self._sysfs.char_devices()
-        prepared = record.prepared
-        corrected = with_nodes_of_now(prepared, nodes, with_umad=self._with_umad)
+        prepared, corrected = record.prepared, self._nodes_of_now(record)
         if corrected == prepared:
-            return
+            return prepared
+        nodes = self._sysfs.char_devices()
         self._cdi.write(
             prepared.claim.uid, to_cdi_spec(corrected, char_devices=nodes, hook=self._hook)
         )
@@ -187,14 +219,9 @@ class Attaching:
             remedy="nothing to do: the CDI spec was corrected and the runtime's next try succeeds",
         )
 
-
-@contextlib.contextmanager
-def _open_or_none(netns: Netns | None) -> Iterator[Netns | None]:
-    try:
-        yield netns
-    finally:
-        if netns is not None:
-            netns.close()
+    def _nodes_of_now(self, record: ClaimRecord) -> PreparedClaim:
+        nodes = self._sysfs.char_devices()
+        return with_nodes_of_now(record.prepared, nodes, with_umad=self._with_umad)
 
 
 def _check_host_network(prepared: PreparedClaim) -> None:
@@ -209,9 +236,12 @@ def _check_host_network(prepared: PreparedClaim) -> None:
     _log.info("claim %s: the pod is on the host's network, nothing moves", prepared.claim)
 
 
-def _touched(prepared: PreparedClaim) -> Iterable[PreparedPort]:
-    """Give every port that moving the claim's devices changes, allocated or not."""
-    return (
-        *prepared.moving,
-        *(PreparedPort(request="", device=device) for device in prepared.companions),
-    )
+def _check_given_nodes(prepared: PreparedClaim, start: ContainerStart) -> None:
+    """Refuse a container whose runtime read an older spec, with other device nodes in it."""
+    now = node_numbers(prepared)
+    if start.nodes not in ("", now):
+        raise AttachRefused(
+            f"container {start.container or '?'} was given the device nodes {start.nodes} of "
+            f"claim {prepared.claim}, which now has {now}",
+            remedy="nothing to do: the runtime's next try reads the CDI spec as it is now",
+        )

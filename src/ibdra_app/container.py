@@ -14,20 +14,39 @@ from typing import TYPE_CHECKING
 from dependency_injector import containers, providers
 
 from ibdra_app.attaching import Attaching
+from ibdra_app.counts import Counts
+from ibdra_app.daemon import Daemon
+from ibdra_app.detaching import Detaching
 from ibdra_app.discovery import Discovery
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover
 from ibdra_app.preparing import Preparing
+from ibdra_app.provisioning import Provisioning
 from ibdra_app.publishing import Publishing
 from ibdra_app.recovery import Recovery
 from ibdra_app.settings import Settings
-from ibdra_app.sources import make_machine, make_selectors, make_sysfs, make_verbs, scratched
+from ibdra_app.sources import (
+    make_kernel,
+    make_machine,
+    make_selectors,
+    make_sriov,
+    make_stage,
+    make_sysfs,
+    make_verbs,
+    scratched,
+    wanted_vfs,
+)
+from ibdra_app.watching import Watching
+from ibdra_domain.ports.kube import Claims
+from ibdra_domain.ports.runtime import AttachedMarks
+from ibdra_domain.preparation import PreparedClaim
 from ibdra_domain.publication import DRIVER_NAME
 from ibdra_domain.records import ClaimRecord
 
 if TYPE_CHECKING:
     from ibdra_adapters.cdi.files import CdiFolder
-    from ibdra_adapters.kube.fake import FakeClaims, FakeSlices
+    from ibdra_adapters.hook.server import HookServer
+    from ibdra_adapters.kube.fake import FakeSlices
     from ibdra_adapters.kube.fake_api import FakeKubeApi
     from ibdra_adapters.kubelet import KubeletPlugin
 
@@ -39,10 +58,33 @@ def _ledger(settings: Settings) -> Ledger:
     return Ledger(StateFolder(settings.state_folder, ClaimRecord), boot_id=read_boot_id())
 
 
+def _held(settings: Settings) -> tuple[PreparedClaim, ...]:
+    """Read what is prepared here from the records, which may be another process'."""
+    from ibdra_adapters.state.files import StateFolder
+
+    if settings.simulate is not None:
+        return ()
+    records = StateFolder(settings.state_folder, ClaimRecord).peek()
+    return tuple(record.prepared for record in records.values())
+
+
 def _cdi(settings: Settings) -> CdiFolder:
     from ibdra_adapters.cdi.files import CdiFolder
 
     return CdiFolder(settings.cdi_folder, driver=DRIVER_NAME)
+
+
+def _marks(settings: Settings) -> AttachedMarks:
+    from ibdra_adapters.hook.marks import MarkFolder
+    from ibdra_adapters.state.boot import read_boot_id
+
+    return MarkFolder(settings.marks_folder, boot_id=read_boot_id())
+
+
+def _hook_server(settings: Settings, attaching: Attaching) -> HookServer:
+    from ibdra_adapters.hook.server import HookServer
+
+    return HookServer(settings.hook_socket, hook=attaching)
 
 
 def _api() -> FakeKubeApi:
@@ -51,7 +93,11 @@ def _api() -> FakeKubeApi:
     return FakeKubeApi()
 
 
-def _claims(api: FakeKubeApi) -> FakeClaims:
+def _claims(settings: Settings, api: FakeKubeApi) -> Claims:
+    if settings.claims_folder is not None:
+        from ibdra_adapters.kube.folder import FolderClaims
+
+        return FolderClaims(settings.claims_folder)
     from ibdra_adapters.kube.fake import FakeClaims
 
     return FakeClaims(api)
@@ -63,10 +109,16 @@ def _slices(api: FakeKubeApi, settings: Settings) -> FakeSlices:
     return FakeSlices(api, driver=DRIVER_NAME, node=settings.node)
 
 
+def _provision(settings: Settings, provisioning: Provisioning) -> None:
+    provisioning.provision_at_start(wanted_vfs(settings))
+
+
 def _plugin(settings: Settings, driver: Preparing) -> KubeletPlugin:
     from ibdra_adapters.kubelet import KubeletPlugin
 
-    return KubeletPlugin(DRIVER_NAME, driver, kubelet_dir=settings.kubelet_folder)
+    return KubeletPlugin(
+        DRIVER_NAME, driver, kubelet_dir=settings.kubelet_folder, instance=settings.instance
+    )
 
 
 class Container(containers.DeclarativeContainer):
@@ -81,22 +133,44 @@ class Container(containers.DeclarativeContainer):
     cdi = providers.Singleton(_cdi, settings)
     selectors = providers.Singleton(make_selectors)
     api = providers.Singleton(_api)
-    claims = providers.Singleton(_claims, api)
+    claims = providers.Singleton(_claims, settings, api)
     slices = providers.Singleton(_slices, api, settings)
+
+    kernel = providers.Singleton(make_kernel, settings, machine.provider)
+    sriov = providers.Singleton(make_sriov, settings, machine.provider)
+    stage = providers.Singleton(make_stage, settings, machine.provider)
+    marks = providers.Singleton(_marks, settings)
+    counts = providers.Singleton(Counts)
 
     discovery = providers.Singleton(
         Discovery, sysfs=sysfs, verbs=verbs, include_ethernet=settings.provided.include_ethernet
     )
     mover = providers.Singleton(
-        Mover, rdma=machine.provided.rdma, links=machine.provided.links, sysfs=sysfs
+        Mover,
+        rdma=kernel.provided.rdma,
+        links=kernel.provided.links,
+        sysfs=sysfs,
+        watch=kernel.provided.watch,
+        clock=kernel.provided.clock,
+    )
+    detaching = providers.Singleton(
+        Detaching,
+        ledger=ledger,
+        mover=mover,
+        namespaces=kernel.provided.namespaces,
+        marks=marks,
+        counts=counts,
     )
     attaching = providers.Singleton(
         Attaching,
         ledger=ledger,
         mover=mover,
-        namespaces=machine.provided.namespaces,
+        detaching=detaching,
+        namespaces=kernel.provided.namespaces,
         sysfs=sysfs,
         cdi=cdi,
+        marks=marks,
+        counts=counts,
         hook=settings.provided.hook,
         with_umad=settings.provided.with_umad,
     )
@@ -107,7 +181,8 @@ class Container(containers.DeclarativeContainer):
         sysfs=sysfs,
         cdi=cdi,
         ledger=ledger,
-        attaching=attaching,
+        detaching=detaching,
+        counts=counts,
         pool=settings.provided.node,
         hook=settings.provided.hook,
         with_umad=settings.provided.with_umad,
@@ -116,7 +191,10 @@ class Container(containers.DeclarativeContainer):
         Recovery,
         ledger=ledger,
         attaching=attaching,
+        detaching=detaching,
+        claims=claims,
         cdi=cdi,
+        marks=marks,
         sysfs=sysfs,
         hook=settings.provided.hook,
         with_umad=settings.provided.with_umad,
@@ -127,8 +205,34 @@ class Container(containers.DeclarativeContainer):
         ledger=ledger,
         slices=slices,
         node=settings.provided.node,
+        counters=settings.provided.counters,
     )
     plugin = providers.Singleton(_plugin, settings, preparing)
+    provisioning = providers.Singleton(
+        Provisioning,
+        sysfs=sysfs,
+        sriov=sriov.provided.control,
+        vf_attributes=sriov.provided.vf_attributes,
+        namespaces=kernel.provided.namespaces,
+        links=kernel.provided.links,
+        watch=kernel.provided.watch,
+        clock=kernel.provided.clock,
+        held=providers.Callable(_held, settings).provider,
+    )
+    hook_server = providers.Singleton(_hook_server, settings, attaching)
+    watching = providers.Singleton(
+        Watching, detaching=detaching, publishing=publishing, watch=kernel.provided.watch
+    )
+    daemon = providers.Singleton(
+        Daemon,
+        recovery=recovery,
+        watching=watching,
+        provision=providers.Callable(_provision, settings, provisioning).provider,
+        rdma=kernel.provided.rdma,
+        demand=settings.provided.isolation,
+        hook=hook_server,
+        plugin=plugin,
+    )
 
 
 @contextmanager

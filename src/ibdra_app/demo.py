@@ -1,14 +1,14 @@
-"""The driver's whole job on an embedded, simulated node.
+"""The driver's whole job on one node: a simulated one, or this machine with its own HCAs.
 
 Why: a newcomer should see in ten seconds what this driver does, and an engineer should be
 able to trust that nothing in it is staged: the slices are what the scheduler allocates
 from, the claims go over the kubelet's real sockets, the CDI files are read back from disk
-by a runtime, and the kernel behind it all moves devices as a real one does.
+by a runtime, and the kernel behind it all is a real one, or moves devices as one does.
 """
 
 from __future__ import annotations
 
-import errno
+from asyncio import to_thread
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,31 +21,35 @@ from ibdra_adapters.manifests.documents import read_manifests
 from ibdra_adapters.simulation.runtime import SimulatedRuntime, StartedContainer
 from ibdra_adapters.simulation.scheduler import SimulatedScheduler
 from ibdra_app.container import Container
+from ibdra_app.demo_look import Looking
 from ibdra_app.demo_report import (
     ContainerSeen,
     DemoReport,
     ExampleSeen,
-    InterfaceSeen,
     complaints,
 )
-from ibdra_domain.errors import AttachRefused, IbdraError, InvalidManifest, KernelRefused
+from ibdra_domain.errors import AttachRefused, IbdraError, InvalidManifest
 from ibdra_domain.hardware import RdmaIsolation
-from ibdra_domain.identifiers import format_pkey
 from ibdra_domain.inventory import Inventory
 from ibdra_domain.kube_objects import DeviceClass, ResourceClaim
 from ibdra_domain.ports.driver import ClaimRef, PreparedDevice
-from ibdra_domain.ports.netlink import NetnsId
+from ibdra_domain.ports.runtime import ContainerStart
 
 Json = dict[str, Any]
 EXAMPLES = tuple(f"ib-test{number}" for number in range(1, 6))
 
 
 class Demo:
-    """Walks the examples through one wired container (``settings.simulate`` set)."""
+    """Walks the examples through one wired container.
+
+    Whatever asks a kernel is done in a thread: netlink's sockets have loops of their own.
+    """
 
     def __init__(self, container: Container, *, examples: Path) -> None:
         self._settings = container.settings()
-        self._machine = container.machine()
+        self._kernel = container.kernel()
+        self._stage = container.stage()
+        self._looking = Looking(container)
         self._api = container.api()
         self._slices = container.slices()
         self._publishing = container.publishing()
@@ -60,30 +64,33 @@ class Demo:
 
     async def run(self) -> DemoReport:
         """Do it all; raises IbdraError only if the node cannot be set up."""
-        self._recovery.run()
-        before = self._node_now()
-        inventory, _ = self._publishing.publish()
+        await to_thread(self._recovery.run)
+        before = await to_thread(self._looking.node)
+        inventory, _ = await to_thread(self._publishing.publish)
         scheduler = SimulatedScheduler(self._selectors, self._classes())
         kubelet = FakeKubelet(self._settings.kubelet_folder)
         async with self._plugin, kubelet:
             await kubelet.register()
             seen = [await self._example(name, scheduler, kubelet) for name in EXAMPLES]
         return DemoReport(
-            profile=self._settings.simulate or "",
-            description=self._machine.profile.description,
+            profile=self._settings.simulate or self._settings.node,
+            description=self._stage.description,
             platform=inventory.platform.value,
             isolation=_isolation(inventory),
             devices=len(inventory.devices),
             slices=len(self._slices.list()),
             examples=tuple(seen),
-            left_over=self._left_over(before),
+            left_over=await to_thread(self._left_over, before),
         )
 
     def _run_hook(self, path: str, args: tuple[str, ...], state: bytes) -> None:
         """Stand in for the hook helper on the host: OCI state in, attach, or refuse."""
         if path != self._settings.hook.path or args[:2] != ("ibdra-hook", "attach"):
             raise AttachRefused(f"{path} is not this driver's hook", remedy="compare the CDI spec")
-        self._attaching.attach(args[2], int(msgspec.json.decode(state)["pid"]))
+        oci = msgspec.json.decode(state)
+        self._attaching.attach(
+            ContainerStart(claim=args[2], pid=oci["pid"], container=oci["id"], nodes=args[3])
+        )
 
     def _classes(self) -> dict[str, DeviceClass]:
         return {
@@ -117,7 +124,7 @@ class Demo:
             for entry, claim in claims.items():
                 allocation = scheduler.allocate(decoded(claim, ResourceClaim), self._slices.list())
                 if isinstance(allocation, str):
-                    expected = name in self._machine.profile.pending
+                    expected = self._stage.may_stay_pending(name)
                     wrong = () if expected else (f"{name} should find its devices: {allocation}",)
                     return ExampleSeen(name=name, outcome="pending", reason=allocation, wrong=wrong)
                 allocated = claim | {"status": {"allocation": allocation}}
@@ -160,24 +167,23 @@ class Demo:
         containers: list[ContainerSeen] = []
         prepared = await kubelet.prepare(tuple(refs.values()))
         refused = [answer for answer in prepared.values() if isinstance(answer, str)]
-        kernel = self._machine.kernel
         host_network = pod["spec"].get("hostNetwork", False)
-        pid = kernel.start_process(kernel.init_netns if host_network else None)
+        pid = await to_thread(self._stage.start_pod, host_network=host_network)
         try:
             if refused:
                 wrong += refused
             else:
                 for spec in pod["spec"]["containers"]:
                     ids = _cdi_ids(spec, refs, prepared)
-                    started = self._runtime.start(spec["name"], pid=pid, cdi_ids=ids)
-                    containers.append(self._look(started))
-                exclusive = kernel.isolation is RdmaIsolation.EXCLUSIVE
+                    started = await to_thread(self._start_container, spec["name"], pid, ids)
+                    containers.append(await to_thread(self._looking.container, started))
+                mode = await to_thread(self._kernel.rdma.isolation)
                 for seen in containers:
-                    wrong += complaints(seen, exclusive=exclusive)
+                    wrong += complaints(seen, exclusive=mode is RdmaIsolation.EXCLUSIVE)
         except IbdraError as error:
             wrong.append(f"container not started: {error}")
         finally:
-            kernel.end_process(pid)
+            await to_thread(self._stage.end_pod, pid)
             answers = await kubelet.unprepare(tuple(refs.values()))
             wrong += [error for error in answers.values() if error is not None]
         return ExampleSeen(
@@ -188,75 +194,30 @@ class Demo:
             wrong=tuple(wrong),
         )
 
-    def _look(self, started: StartedContainer) -> ContainerSeen:
-        """Look at a container from inside and out, through the kernel."""
-        kernel = self._machine.kernel
-        netns = kernel.processes[started.pid]
-        paths = [node.split(" ", 1)[0] for node in started.device_nodes]
-        return ContainerSeen(
-            name=started.name,
-            namespace=str(netns),
-            cdi_ids=started.cdi_ids,
-            device_nodes=started.device_nodes,
-            node_access={
-                path: {
-                    "container": self._access(path, netns),
-                    "host": self._access(path, kernel.init_netns),
-                }
-                for path in paths
-            },
-            env=started.env,
-            rdma_devices=kernel.visible(netns),
-            interfaces=tuple(
-                InterfaceSeen(
-                    name=x.link.name,
-                    mtu=x.link.mtu,
-                    up=x.link.up,
-                    pkey=None if x.link.pkey is None else format_pkey(x.link.pkey),
-                )
-                for x in kernel.links_of(netns)
-                if netns != kernel.init_netns
-            ),
-        )
-
-    def _access(self, path: str, netns: NetnsId) -> str:
+    def _start_container(self, name: str, pid: int, cdi_ids: list[str]) -> StartedContainer:
+        """Start a container; once more if its nodes changed in the move, as a kubelet does."""
         try:
-            self._machine.kernel.open_node(path, netns=netns)
-        except KernelRefused as error:
-            return f"refused ({errno.errorcode[error.errno]})"
-        return "opens"
-
-    def _node_now(self) -> dict[str, str]:
-        """Describe everything on the node that an example could change for good."""
-        kernel = self._machine.kernel
-        now = {
-            f"RDMA device {device.name}": f"in {device.netns}, "
-            + ", ".join(node.path for node in kernel.nodes_of(device))
-            for device in kernel.devices.values()
-        }
-        for found in kernel.links.values():
-            link = found.link
-            now[f"interface {link.name} of {found.rdma} port {found.port}"] = (
-                f"in {found.netns}, MTU {link.mtu}, {'up' if link.up else 'down'}"
-            )
-        for name, classes in self._machine.traffic_classes.items():
-            now[f"traffic classes of {name}"] = str(classes)
-        return now
+            return self._runtime.start(name, pid=pid, cdi_ids=cdi_ids)
+        except AttachRefused as refused:
+            if "device nodes" not in refused.problem:
+                raise
+            return self._runtime.start(name, pid=pid, cdi_ids=cdi_ids)
 
     def _left_over(self, before: Mapping[str, str]) -> tuple[str, ...]:
         """Compare the node with what it was, and list every trace in files and sockets."""
-        after = self._node_now()
+        after = self._looking.node()
         found = [
             f"{what}: was {before.get(what, 'not there')}, is {after.get(what, 'gone')}"
             for what in sorted(before.keys() | after.keys())
             if before.get(what) != after.get(what)
         ]
-        found += [f"open namespace {netns}" for netns in self._machine.kernel.handles]
+        found += self._stage.left_open()
         found += [f"record of claim {uid}" for uid in self._ledger.all()]
         for folder in (
             self._settings.cdi_folder,
             self._settings.state_folder,
             self._settings.kubelet_folder,
+            self._settings.run_folder,
         ):
             found += [str(path) for path in folder.rglob("*") if not path.is_dir()]
         found += [f"ResourceClaim {c['metadata']['name']}" for c in self._api.list("ResourceClaim")]

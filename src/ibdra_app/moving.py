@@ -1,17 +1,22 @@
 """Plans carried out: look, do the next steps, look again, until there are none.
 
 Why: deciding and doing are different things.  The domain decides; here each step becomes
-one call of a port, and nothing else happens.
+one call of a port, and nothing else happens.  Where the kernel has yet to do something by
+itself, it is waited for.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
-from ibdra_domain.errors import AttachRefused
+from ibdra_app.waiting import Waiter
+from ibdra_domain.errors import AttachRefused, KernelRefused, NotSettled
 from ibdra_domain.hardware import CharDeviceKind
 from ibdra_domain.identifiers import PciAddress
+from ibdra_domain.ports.events import Events
 from ibdra_domain.ports.netlink import Links, Netns, NetnsId, RdmaDevices
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.preparation import PreparedPort
@@ -70,17 +75,31 @@ class Spaces:
 
 
 class Mover:
-    """Carries plans out on the kernel's ports."""
+    """Carries plans out on the kernel's ports.
 
-    def __init__(self, *, rdma: RdmaDevices, links: Links, sysfs: Sysfs) -> None:
+    ``watch`` opens the machine's events, ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        rdma: RdmaDevices,
+        links: Links,
+        sysfs: Sysfs,
+        watch: Callable[[], Events],
+        clock: Callable[[], float],
+    ) -> None:
         self._rdma = rdma
         self._links = links
         self._sysfs = sysfs
+        self._watch = watch
+        self._clock = clock
 
     def view(self, port: PreparedPort, spaces: Spaces) -> PortView:
         """Look where a port and its interfaces are."""
         device = port.device
-        name = self._name_now(device.pci) or device.rdma_device
+        now = self._name_now(device.pci)
+        name = now or device.rdma_device
         links = {place: self._links.list(spaces.at(place)) for place in spaces.places}
         return PortView(
             isolation=self._rdma.isolation(),
@@ -88,27 +107,43 @@ class Mover:
             rdma_in=frozenset(
                 place for place in spaces.places if name in self._rdma.names(spaces.at(place))
             ),
+            exists=now is not None,
             host=links[Place.HOST],
             container=links.get(Place.CONTAINER, ()),
             traffic_class=self._sysfs.traffic_class(name, device.port),
         )
 
-    def settle(self, port: PreparedPort, spaces: Spaces, plan: Plan) -> None:
+    def settle(self, port: PreparedPort, spaces: Spaces, plan: Plan, *, patience: float) -> None:
         """Do a plan's steps until none is left.
 
-        Raises KernelRefused if a step fails, and AttachRefused if the device does not
-        come to rest.
+        Waits at most ``patience`` seconds for what the kernel has yet to do by itself.
+        Raises NotSettled if it has not done so by then, KernelRefused if a step fails,
+        and AttachRefused if the device does not come to rest.
         """
-        for _ in range(MOST_ROUNDS):
-            steps = plan(port, view=self.view(port, spaces))
-            if not steps:
-                return
-            for step in steps:
-                _log.debug("%s: %s", port.device.name, step)
-                self._do(step, spaces)
+        left = MOST_ROUNDS
+        with Waiter(watch=self._watch, clock=self._clock, patience=patience) as waiter:
+            while True:
+                try:
+                    steps = plan(port, view=self.view(port, spaces))
+                    if not steps:
+                        return
+                    if not left:
+                        break
+                    left -= 1
+                    for step in steps:
+                        _log.debug("%s: %s", port.device.name, step)
+                        self._do(step, spaces)
+                except NotSettled:
+                    if not waiter.wait():
+                        raise
+                except KernelRefused as error:
+                    # What was to be moved has moved by itself since it was looked at.
+                    if error.errno != errno.ENODEV or not left or not waiter.wait():
+                        raise
+                    left -= 1
         raise AttachRefused(
             f"device {port.device.name} did not settle: after {MOST_ROUNDS} rounds there is still "
-            f"{plan(port, view=self.view(port, spaces))}",
+            f"{steps}",
             remedy="look for another program that configures it (NetworkManager, udev rules)",
         )
 

@@ -11,7 +11,8 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 
-from ibdra_app.attaching import Attaching
+from ibdra_app.counts import Counts
+from ibdra_app.detaching import Detaching
 from ibdra_app.discovery import Discovery
 from ibdra_app.ledger import Ledger
 from ibdra_domain.allocation import Allocation, read_allocation
@@ -40,7 +41,8 @@ class Preparing:
         sysfs: Sysfs,
         cdi: CdiSpecs,
         ledger: Ledger,
-        attaching: Attaching,
+        detaching: Detaching,
+        counts: Counts,
         pool: str,
         hook: HookSettings,
         with_umad: bool = False,
@@ -50,7 +52,8 @@ class Preparing:
         self._sysfs = sysfs
         self._cdi = cdi
         self._ledger = ledger
-        self._attaching = attaching
+        self._detaching = detaching
+        self._counts = counts
         self._pool = pool
         self._hook = hook
         self._with_umad = with_umad
@@ -63,9 +66,11 @@ class Preparing:
         for claim in claims:
             try:
                 answers[claim.uid] = to_prepared_devices(self._prepare(claim))
+                self._counts.done("prepare")
                 _log.info("claim %s: prepared", claim)
             except IbdraError as error:
                 answers[claim.uid] = error
+                self._counts.failed("prepare", error)
                 _log.warning("claim %s: not prepared: %s", claim, error)
         return answers
 
@@ -76,9 +81,11 @@ class Preparing:
             try:
                 self._unprepare(claim)
                 answers[claim.uid] = None
+                self._counts.done("unprepare")
                 _log.info("claim %s: unprepared", claim)
             except IbdraError as error:
                 answers[claim.uid] = error
+                self._counts.failed("unprepare", error)
                 _log.warning("claim %s: not unprepared: %s", claim, error)
         return answers
 
@@ -161,7 +168,6 @@ class Preparing:
         with self._ledger.lock:
             record = self._ledger.get(claim.uid)
             if record is not None and record.attachment is not None:
-                self._attaching.detach(claim.uid)
+                self._detaching.detach(claim.uid)
             self._cdi.remove(claim.uid)
-            if record is not None:
-                self._ledger.remove(claim.uid)
+            self._ledger.remove(claim.uid)  # also one that was set aside as corrupt

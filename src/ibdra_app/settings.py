@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 
 from ibdra_domain.container_edits import HookSettings
+from ibdra_domain.hardware import IsolationDemand
+from ibdra_domain.provisioning import PfOverride
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +21,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``sysfs_root`` set means: this directory stands for ``/sys`` and is all there is to
     know, libibverbs would answer for another machine.  ``simulate`` names a machine
     profile; everything that is not sysfs then comes from the simulation too, and
-    ``scratch`` is where its tree is written.
+    ``scratch`` is where its tree is written.  ``run_folder`` must not outlive a boot;
+    ``instance`` tells this process' sockets from another's in a rolling update.
+    ``claims_folder`` stands for an API server: one JSON file a ResourceClaim.
+    ``counters``: publish what excludes what, where the server keeps it.
+    ``num_vfs``, ``pf_vfs`` and ``guid_file`` say which VFs each PF is to have, and who they are.
     """
 
     node: str = "localhost"
@@ -31,4 +37,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kubelet_folder: Path = Path("/var/lib/kubelet")
     cdi_folder: Path = Path("/var/run/cdi")
     state_folder: Path = Path("/var/lib/ibdra/claims")
+    run_folder: Path = Path("/run/ibdra")
     hook: HookSettings = HookSettings()
+    counters: bool = True
+    num_vfs: int = 0
+    pf_vfs: tuple[PfOverride, ...] = ()
+    guid_file: Path | None = None
+    isolation: IsolationDemand = IsolationDemand.AUTO
+    instance: str | None = None
+    claims_folder: Path | None = None
+
+    @property
+    def hook_socket(self) -> Path:
+        """Where the hook's helper asks."""
+        return self.run_folder / "hook.sock"
+
+    @property
+    def marks_folder(self) -> Path:
+        """Where the hook's helper looks while nobody answers."""
+        return self.run_folder / "attached"

@@ -10,23 +10,29 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from ibdra_app.discovery import Discovery
 from ibdra_app.settings import Settings
-from ibdra_domain.errors import InvalidProfile
+from ibdra_domain.errors import InvalidGuidFile, InvalidProfile
+from ibdra_domain.ports.events import Events
+from ibdra_domain.ports.netlink import Links, Namespaces, RdmaDevices
 from ibdra_domain.ports.selectors import Selectors
+from ibdra_domain.ports.sriov import SriovControl, VfAttributes
+from ibdra_domain.ports.stage import Stage
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.ports.verbs import Verbs
 
 if TYPE_CHECKING:
     from ibdra_adapters.simulation.machine import SimulatedMachine
+    from ibdra_domain.provisioning import WantedVfs
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- a fresh folder below it, as below /tmp
 _ROOM = 512 << 20
@@ -62,6 +68,82 @@ def make_verbs(settings: Settings, machine: Callable[[], SimulatedMachine]) -> V
     from ibdra_adapters.verbs.libibverbs import LibIbverbs
 
     return LibIbverbs()
+
+
+class KernelPorts(NamedTuple):
+    """The ports that change a machine, and what waits for it."""
+
+    namespaces: Namespaces
+    rdma: RdmaDevices
+    links: Links
+    watch: Callable[[], Events]
+    clock: Callable[[], float]
+
+
+def make_kernel(settings: Settings, machine: Callable[[], SimulatedMachine]) -> KernelPorts:
+    """Choose the kernel.  Raises InvalidProfile for a captured tree, which has none."""
+    if settings.simulate is not None:
+        made = machine()
+        return KernelPorts(made.namespaces, made.rdma, made.links, made.watch, made.kernel.clock)
+    if settings.sysfs_root is not None:
+        raise InvalidProfile(
+            f"{settings.sysfs_root} stands for /sys, and no kernel is behind it",
+            remedy="take --sysfs-root away, or give --simulate PROFILE",
+        )
+    from ibdra_adapters.netlink.events import LinuxEvents
+    from ibdra_adapters.netlink.namespaces import LinuxNamespaces
+    from ibdra_adapters.netlink.rdma import LinuxRdmaDevices
+    from ibdra_adapters.netlink.rtnetlink import LinuxLinks
+
+    namespaces = LinuxNamespaces()
+    rdma = LinuxRdmaDevices(namespaces)
+    return KernelPorts(namespaces, rdma, LinuxLinks(), LinuxEvents, time.monotonic)
+
+
+class SriovPorts(NamedTuple):
+    """The ports that make VFs and tell them who they are."""
+
+    control: SriovControl
+    vf_attributes: VfAttributes
+
+
+def make_sriov(settings: Settings, machine: Callable[[], SimulatedMachine]) -> SriovPorts:
+    """Choose where VFs are made."""
+    if settings.simulate is not None:
+        return SriovPorts(machine().sriov, machine().vf_attributes)
+    from ibdra_adapters.netlink.vf_attributes import LinuxVfAttributes
+    from ibdra_adapters.sysfs.sriov import SysfsSriov
+
+    return SriovPorts(SysfsSriov(), LinuxVfAttributes())
+
+
+def make_stage(settings: Settings, machine: Callable[[], SimulatedMachine]) -> Stage:
+    """Choose where the demo's pods run."""
+    if settings.simulate is not None:
+        from ibdra_adapters.simulation.stage import SimulatedStage
+
+        return SimulatedStage(machine())
+    from ibdra_adapters.netlink.throwaway import ThrowAwayPods
+
+    return ThrowAwayPods()
+
+
+def wanted_vfs(settings: Settings) -> WantedVfs:
+    """Put together what is wanted of PFs.  Raises InvalidGuidFile."""
+    from ibdra_domain.provisioning import WantedVfs
+    from ibdra_domain.vf_guids import GuidFile, parse_guid_file
+
+    guids = GuidFile()
+    if settings.guid_file is not None:
+        try:
+            text = settings.guid_file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise InvalidGuidFile(
+                f"{settings.guid_file} cannot be read ({error})",
+                remedy="give the path of a file with GUIDs for VFs",
+            ) from error
+        guids = parse_guid_file(text, name=str(settings.guid_file))
+    return WantedVfs(count=settings.num_vfs, overrides=settings.pf_vfs, guids=guids)
 
 
 def make_selectors() -> Selectors:

@@ -17,7 +17,7 @@ from collections.abc import Collection
 from itertools import count
 
 from ibdra_domain.container_edits import child_name
-from ibdra_domain.errors import AttachRefused
+from ibdra_domain.errors import AttachRefused, NotSettled
 from ibdra_domain.hardware import RdmaIsolation
 from ibdra_domain.identifiers import Guid
 from ibdra_domain.inventory import IbDevice
@@ -81,13 +81,21 @@ def attach_steps(
     ``displaced`` are the port GUIDs of devices that we moved too and that have no right
     to this port's name: the kernel may have given it to one of their new interfaces.
 
-    Raises AttachRefused if the device or its interface is in neither namespace, or the
-    interface's name is taken in the container.
+    Raises NotSettled while the device or its interface is in neither namespace, and
+    AttachRefused if the interface's name is taken in the container, or if the machine
+    isolates less than when the device was allocated.
     """
+    if port.device.isolation is RdmaIsolation.EXCLUSIVE and view.isolation is RdmaIsolation.SHARED:
+        raise AttachRefused(
+            f"{view.rdma_device} was allocated with exclusive RDMA isolation, and the machine is "
+            "in shared mode now",
+            remedy="set the mode back (`rdma system`), or delete the pod so that it is allocated "
+            "anew",
+        )
     before = leaving_steps(port, view)
     if view.isolation is RdmaIsolation.EXCLUSIVE and Place.CONTAINER not in view.rdma_in:
         if Place.HOST not in view.rdma_in:
-            raise AttachRefused(
+            raise NotSettled(
                 f"{view.rdma_device} is neither in the host's nor in the container's namespace",
                 remedy="find the process that holds it with `ip netns` and `rdma dev`",
             )
@@ -112,7 +120,7 @@ def _link_there(
     if link is None:
         at_home = view.parent(device.netdev_guid, Place.HOST)
         if at_home is None:
-            raise AttachRefused(
+            raise NotSettled(
                 f"the interface of {view.rdma_device} port {device.port} ({device.netdev}) "
                 "is neither in the host's nor in the container's namespace",
                 remedy="load the kernel module ib_ipoib, or look for the interface with `ip netns`",
@@ -144,13 +152,13 @@ def detach_steps(
     ``displaced`` are the port GUIDs of all devices that we took away and have not put
     right yet: one of them may have come home under a name that is this port's.
 
-    Raises AttachRefused if the device is in neither namespace (it may still be on its
-    way: worth another look), or its name at home is taken by a stranger.
+    Raises NotSettled while the device or its interface is in neither namespace, and
+    AttachRefused if its name at home is taken by a stranger.
     """
     device = port.device
     if view.isolation is RdmaIsolation.EXCLUSIVE and Place.HOST not in view.rdma_in:
         if Place.CONTAINER not in view.rdma_in:
-            raise AttachRefused(
+            raise NotSettled(
                 f"{view.rdma_device} has not come back to the host's namespace",
                 remedy="the kernel brings it when the last process of the pod has ended",
             )
@@ -165,7 +173,7 @@ def detach_steps(
         return before + _leave(port, away, view)
     link = view.parent(device.netdev_guid, Place.HOST)
     if link is None:
-        raise AttachRefused(
+        raise NotSettled(
             f"the interface of {view.rdma_device} port {device.port} ({origin.netdev}) "
             "has not come back to the host's namespace",
             remedy="load the kernel module ib_ipoib, or look for the interface with `ip netns`",
@@ -174,6 +182,20 @@ def detach_steps(
     steps = _named(link, origin.netdev, view, Place.HOST, displaced=displaced)
     steps += _configured(link, mtu=origin.mtu, up=origin.up, place=Place.HOST, renamed=bool(steps))
     return before + orphan + steps
+
+
+def nothing_comes_home(port: PreparedPort, view: PortView) -> bool:
+    """Tell whether waiting longer is in vain: there is nothing that could still come.
+
+    The HCA was pulled out or its driver unbound, or (in exclusive mode, where an
+    interface lives and dies with its device) the device is home and has no interface.
+    In shared mode a missing interface is in some other namespace, and comes when that dies.
+    """
+    if not view.exists:
+        return True
+    exclusive = view.isolation is RdmaIsolation.EXCLUSIVE
+    places = [view.parent(port.device.netdev_guid, place) for place in Place]
+    return exclusive and Place.HOST in view.rdma_in and places == [None, None]
 
 
 def _leave(port: PreparedPort, link: Link, view: PortView) -> tuple[Step, ...]:

@@ -27,10 +27,15 @@ PREFIX = "IB_DEVICE"
 
 
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The attach hook on the host: where it is, and how long the runtime waits, in seconds."""
+    """The attach hook on the host: where it is, and how long the runtime waits, in seconds.
+
+    ``options`` are the helper's own (where the daemon's socket and marks are), left out
+    where they are what it takes for granted.
+    """
 
     path: str = "/opt/ibdra/bin/ibdra-hook"
     timeout: int = 60
+    options: tuple[str, ...] = ()
 
 
 def cdi_device_name(claim: PreparedClaim, port: PreparedPort) -> str:
@@ -82,6 +87,16 @@ def to_prepared_devices(claim: PreparedClaim) -> tuple[PreparedDevice, ...]:
         )
         for port in claim.ports
     )
+
+
+def node_numbers(claim: PreparedClaim) -> str:
+    """Write the numbers of a claim's device nodes: ``231:192,231:193``, ``-`` for none.
+
+    They stand in the hook's arguments, so that the daemon can tell a container which got
+    the nodes of an older spec.
+    """
+    nodes = [f"{node.major}:{node.minor}" for port in claim.ports for node in port.char_devices]
+    return ",".join(nodes) or "-"
 
 
 def env_prefixes(requests: Sequence[str]) -> tuple[str, ...]:
@@ -191,6 +206,6 @@ def _attach_hook(claim: PreparedClaim, hook: HookSettings) -> Hook:
     return Hook(
         hook_name="createRuntime",
         path=hook.path,
-        args=("ibdra-hook", "attach", claim.claim.uid),
+        args=("ibdra-hook", *hook.options, "attach", claim.claim.uid, node_numbers(claim)),
         timeout=hook.timeout,
     )

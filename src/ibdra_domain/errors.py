@@ -13,15 +13,19 @@ one of these.
     │   ├── InvalidConfig           an IbConfig
     │   ├── InvalidManifest         a Kubernetes manifest
     │   ├── InvalidSelector         a CEL expression
-    │   └── InvalidProfile          a description of a simulated machine
+    │   ├── InvalidProfile          a description of a simulated machine
+    │   └── InvalidGuidFile         an operator's file of VF GUIDs
     ├── Refusal                     well-formed, but must not be done; nothing was changed
     │   ├── ClaimRefused            the claim is gone, not allocated, or not the one meant
     │   ├── DeviceRefused           the device is not here, held by another, or not fit
     │   ├── ConfigRefused           the port cannot do what the IbConfig asks for
     │   ├── AttachRefused           the container cannot get the device in this state
+    │   │   └── NotSettled          the device is on its way: look again when something changed
+    │   ├── IsolationRefused        the machine's RDMA mode is not the one demanded
     │   └── ProvisioningRefused     VFs cannot be created as asked without harm
     └── PortFailed                  something outside this process failed
         ├── HardwareUnreadable      sysfs or libibverbs cannot be read at all
+        ├── ProvisioningFailed      virtual functions did not become what was asked for
         ├── KernelRefused           a system call or netlink request; carries ``errno``
         ├── KubeFailed              the API server
         │   ├── KubeNotFound        404
@@ -29,7 +33,8 @@ one of these.
         │   └── KubeUnavailable     no answer, 429 or 5xx: worth another try
         ├── CdiFailed               CDI spec files
         ├── StateFailed             the driver's own records
-        └── KubeletFailed           sockets shared with the kubelet
+        ├── KubeletFailed           sockets shared with the kubelet
+        └── HookFailed              the attach hook: its socket, its program, what it asks
 """
 
 from __future__ import annotations
@@ -85,6 +90,10 @@ class InvalidProfile(InvalidInput):
     """A description of a simulated machine that does not make sense."""
 
 
+class InvalidGuidFile(InvalidInput):
+    """An operator's file of VF GUIDs that cannot be relied on."""
+
+
 class Refusal(IbdraError):
     """A well-formed request that must not be fulfilled."""
 
@@ -105,6 +114,14 @@ class AttachRefused(Refusal):
     """The container cannot be given its device in the present state."""
 
 
+class NotSettled(AttachRefused):
+    """The kernel has not brought the device or its interface yet; it may do so any moment."""
+
+
+class IsolationRefused(Refusal):
+    """The machine's RDMA isolation mode is not the one demanded, and cannot be switched."""
+
+
 class ProvisioningRefused(Refusal):
     """Virtual functions cannot be created as asked without harm."""
 
@@ -115,6 +132,10 @@ class PortFailed(IbdraError):
 
 class HardwareUnreadable(PortFailed):
     """Sysfs or libibverbs cannot be read at all (single bad files are warnings)."""
+
+
+class ProvisioningFailed(PortFailed):
+    """The kernel took every step, and the virtual functions are not what was asked for."""
 
 
 class KernelRefused(PortFailed):
@@ -155,3 +176,7 @@ class StateFailed(PortFailed):
 
 class KubeletFailed(PortFailed):
     """The sockets shared with the kubelet could not be set up."""
+
+
+class HookFailed(PortFailed):
+    """The attach hook's socket or program could not be set up, or it asked nonsense."""

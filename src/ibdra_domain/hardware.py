@@ -78,8 +78,8 @@ class PciFunction(msgspec.Struct, frozen=True, kw_only=True):
     """A PCI function that is, or could carry, an HCA.
 
     ``vfs`` are the PF's virtual functions by index (None where the link is garbage);
-    ``total_vfs`` is None without the SR-IOV capability; ``numa_node`` is -1 where the
-    machine does not say.
+    ``total_vfs`` is None without the SR-IOV capability; ``autoprobe`` says whether drivers
+    bind to the PF's VFs; ``numa_node`` is -1 where the machine does not say.
     """
 
     address: PciAddress
@@ -92,6 +92,7 @@ class PciFunction(msgspec.Struct, frozen=True, kw_only=True):
     vfs: tuple[PciAddress | None, ...] = ()
     total_vfs: int | None = None
     num_vfs: int | None = None
+    autoprobe: bool | None = None
 
 
 class CharDeviceKind(StrEnum):
@@ -132,6 +133,19 @@ class RdmaIsolation(StrEnum):
 
     EXCLUSIVE = "exclusive"
     SHARED = "shared"
+
+
+class IsolationDemand(StrEnum):
+    """What the operator asks of the isolation mode: a mode, or whatever is there."""
+
+    AUTO = "auto"
+    EXCLUSIVE = "exclusive"
+    SHARED = "shared"
+
+    @property
+    def mode(self) -> RdmaIsolation | None:
+        """Give the mode demanded; None for any."""
+        return None if self is IsolationDemand.AUTO else RdmaIsolation(self.value)
 
 
 class SysfsReading(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,6 +86,11 @@ def gid_prefix(gid: Gid) -> str:
     return gid[:19]
 
 
+def gid_guid(gid: Gid) -> Guid:
+    """Give the port GUID: the last four groups."""
+    return Guid(gid[20:])
+
+
 _IPOIB_ADDRESS = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){19}\Z")
 
 

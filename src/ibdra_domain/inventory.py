@@ -28,6 +28,7 @@ from ibdra_domain.identifiers import (
     Guid,
     PciAddress,
     device_name,
+    gid_guid,
     pci_sort_key,
 )
 from ibdra_domain.link import LinkLayer
@@ -96,8 +97,14 @@ class IbDevice(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lacks_guid(self) -> bool:
-        """A zero node GUID: the HCA cannot register memory and must not be offered as good."""
-        return self.node_guid == ZERO_GUID
+        """A zero GUID: it must not be offered as good.
+
+        Without a node GUID an HCA cannot register memory; without a port GUID the subnet
+        manager never brings its port up, nor tells it from another that has none.
+        """
+        gid, layer = self.link.gid0, self.link.link_layer
+        port = gid_guid(gid) if gid is not None and layer == LinkLayer.INFINIBAND else None
+        return ZERO_GUID in (self.node_guid, port)
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):

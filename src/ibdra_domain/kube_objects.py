@@ -17,6 +17,9 @@ RESOURCE_API_VERSION = "resource.k8s.io/v1"
 
 # Limits of resource/v1 that a driver must keep, or the API server refuses the slice.
 MAX_DEVICES_PER_SLICE = 128
+MAX_COUNTED_DEVICES_PER_SLICE = 64  # where any of them consumes counters
+MAX_COUNTER_SETS_PER_SLICE = 8
+MAX_COUNTERS_PER_SET = 32
 MAX_ATTRIBUTES_PER_DEVICE = 32
 MAX_ATTRIBUTE_VALUE = 64
 MAX_OBJECT_NAME = 253
@@ -44,11 +47,32 @@ class DeviceAttribute(_Object, frozen=True, kw_only=True):
         return self.version
 
 
+class Counter(_Object, frozen=True, kw_only=True):
+    """A quantity, as Kubernetes writes them: ``"8"``."""
+
+    value: str
+
+
+class CounterSet(_Object, frozen=True, kw_only=True):
+    """Counters by name that devices of the same pool share."""
+
+    name: str
+    counters: Mapping[str, Counter] = {}
+
+
+class DeviceCounterConsumption(_Object, frozen=True, kw_only=True):
+    """What a device takes of a counter set when it is allocated."""
+
+    counter_set: str
+    counters: Mapping[str, Counter] = {}
+
+
 class Device(_Object, frozen=True, kw_only=True):
     """A device in a slice; attribute names without a domain belong to the driver's."""
 
     name: str
     attributes: Mapping[str, DeviceAttribute] = {}
+    consumes_counters: tuple[DeviceCounterConsumption, ...] = ()
 
 
 class ObjectMeta(_Object, frozen=True, kw_only=True):
@@ -69,12 +93,13 @@ class ResourcePool(_Object, frozen=True, kw_only=True):
 
 
 class ResourceSliceSpec(_Object, frozen=True, kw_only=True):
-    """Devices of one driver on one node."""
+    """Devices of one driver on one node, or counters that they share: never both."""
 
     driver: str
     pool: ResourcePool
     node_name: str = ""
     devices: tuple[Device, ...] = ()
+    shared_counters: tuple[CounterSet, ...] = ()
 
 
 class ResourceSlice(_Object, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
-from ibdra_domain.kube_objects import Device, ResourceSlice
+from ibdra_domain.kube_objects import CounterSet, Device, ResourceSlice
 from ibdra_domain.publication import DRIVER_NAME, to_slices
 
 
@@ -37,15 +37,22 @@ def plan_pool(
     *,
     node: str,
     driver: str = DRIVER_NAME,
+    counter_sets: Sequence[CounterSet] = (),
 ) -> PoolChanges:
-    """Compare a node's slices on the server with the devices it has."""
+    """Compare a node's slices on the server with the devices and counters it has."""
+
+    def slices(generation: int) -> tuple[ResourceSlice, ...]:
+        return to_slices(
+            devices, node=node, driver=driver, generation=generation, counter_sets=counter_sets
+        )
+
     newest = max((s.spec.pool.generation for s in present), default=0)
     there = {s.metadata.name: s for s in present}
-    wanted = to_slices(devices, node=node, driver=driver, generation=max(newest, 1))
+    wanted = slices(max(newest, 1))
     obsolete = there.keys() - {s.metadata.name for s in wanted}
     changed = [s for s in wanted if _differs(there.get(s.metadata.name), s)]
     if len(changed) + len(obsolete) > 1 and present:
-        wanted = to_slices(devices, node=node, driver=driver, generation=newest + 1)
+        wanted = slices(newest + 1)
         changed = list(wanted)
     return PoolChanges(
         delete=tuple(there[name] for name in sorted(obsolete)),

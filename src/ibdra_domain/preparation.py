@@ -153,9 +153,10 @@ def _fit_device(
         )
     if device.lacks_guid:
         raise DeviceRefused(
-            f"device {device.name} ({device.rdma_device}) has an all-zero node GUID, "
-            "with which no memory can be registered",
-            remedy="set the VF's GUIDs on its PF and bind the VF again",
+            f"device {device.name} ({device.rdma_device}) has an all-zero node or port GUID, "
+            "with which it can neither register memory nor be told from others",
+            remedy="run `ibdra provision` on this node with the number of VFs there are: it gives "
+            "GUIDs to VFs that lack them",
         )
     mtu, active = allocated.config.mtu, device.link.active_mtu
     if mtu is not None and (active is None or mtu > active):

@@ -10,13 +10,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
-from ibdra_domain.identifiers import gid_prefix
+from msgspec.structs import replace
+
+from ibdra_domain.exclusion import Exclusion
+from ibdra_domain.identifiers import DeviceName, gid_prefix
 from ibdra_domain.inventory import IbDevice
 from ibdra_domain.kube_objects import (
     MAX_ATTRIBUTE_VALUE,
+    MAX_COUNTED_DEVICES_PER_SLICE,
+    MAX_COUNTER_SETS_PER_SLICE,
     MAX_DEVICES_PER_SLICE,
     MAX_OBJECT_NAME,
+    CounterSet,
     Device,
     DeviceAttribute,
     ObjectMeta,
@@ -27,6 +34,8 @@ from ibdra_domain.kube_objects import (
 
 DRIVER_NAME = "ib.sigs.k8s.io"
 STANDARD = "resource.kubernetes.io/"
+_EMPTY_POOL = ResourcePool(name="", generation=0, resource_slice_count=0)
+_ItemT = TypeVar("_ItemT")
 
 
 def attributes_of(device: IbDevice) -> dict[str, str | int]:
@@ -89,37 +98,52 @@ def to_dra_device(device: IbDevice) -> Device:
     )
 
 
+def counted(published: Iterable[Device], exclusion: Exclusion) -> tuple[Device, ...]:
+    """Give devices with what they take of the node's counters."""
+    return tuple(
+        replace(device, consumes_counters=(exclusion.taken[DeviceName(device.name)],))
+        if device.name in exclusion.taken
+        else device
+        for device in published
+    )
+
+
 def to_slices(
     devices: Iterable[Device],
     *,
     node: str,
     driver: str = DRIVER_NAME,
     generation: int = 1,
-    per_slice: int = MAX_DEVICES_PER_SLICE,
+    per_slice: int | None = None,
+    counter_sets: Sequence[CounterSet] = (),
 ) -> tuple[ResourceSlice, ...]:
     """Cut a node's pool into slices, in order; one empty slice if there is no device.
 
     The pool is named after the node.  The empty slice says "nothing here", where no
-    slice would say "the driver has not spoken yet".
+    slice would say "the driver has not spoken yet".  Counter sets have slices of their own,
+    last, since their order means nothing.
     """
     every = tuple(devices)
-    chunks: Sequence[tuple[Device, ...]] = [
-        every[i : i + per_slice] for i in range(0, len(every), per_slice)
-    ] or [()]
+    most = MAX_COUNTED_DEVICES_PER_SLICE if counter_sets else MAX_DEVICES_PER_SLICE
+    specs = [
+        ResourceSliceSpec(driver=driver, pool=_EMPTY_POOL, node_name=node, devices=chunk)
+        for chunk in _chunks(every, per_slice or most) or [()]
+    ] + [
+        ResourceSliceSpec(driver=driver, pool=_EMPTY_POOL, node_name=node, shared_counters=chunk)
+        for chunk in _chunks(tuple(counter_sets), MAX_COUNTER_SETS_PER_SLICE)
+    ]
+    pool = ResourcePool(name=node, generation=generation, resource_slice_count=len(specs))
     return tuple(
         ResourceSlice(
             metadata=ObjectMeta(name=slice_name(index, node=node, driver=driver)),
-            spec=ResourceSliceSpec(
-                driver=driver,
-                node_name=node,
-                pool=ResourcePool(
-                    name=node, generation=generation, resource_slice_count=len(chunks)
-                ),
-                devices=chunk,
-            ),
+            spec=replace(spec, pool=pool),
         )
-        for index, chunk in enumerate(chunks)
+        for index, spec in enumerate(specs)
     )
+
+
+def _chunks(every: tuple[_ItemT, ...], size: int) -> list[tuple[_ItemT, ...]]:
+    return [every[i : i + size] for i in range(0, len(every), size)]
 
 
 def slice_name(index: int, *, node: str, driver: str = DRIVER_NAME) -> str:

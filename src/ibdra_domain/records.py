@@ -38,18 +38,33 @@ class PortOrigin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attachment(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a claim's devices were taken, and what they were before."""
+    """Where a claim's devices were taken, and what they were before.
+
+    ``pod`` is the holder's "namespace/name", empty where the runtime did not tell.
+    """
 
     netns: NetnsId
     pid: int
     phase: Phase
     origins: tuple[PortOrigin, ...]
+    pod: str = ""
+
+    @property
+    def holder(self) -> str:
+        """Name who has the devices, for messages."""
+        process = f"process {self.pid} in {self.netns}"
+        return f"pod {self.pod} ({process})" if self.pod else process
 
 
 class ClaimRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One claim's state file; ``boot_id`` tells whether an attachment can still exist."""
+    """One claim's state file; ``boot_id`` tells whether an attachment can still exist.
+
+    ``on_host_network``: a container that shares the host's namespace was started with it,
+    so that its devices may be in use although nothing was moved.
+    """
 
     boot_id: str
     phase: Phase
     prepared: PreparedClaim
     attachment: Attachment | None = None
+    on_host_network: bool = False

@@ -92,13 +92,15 @@ class PortView(msgspec.Struct, frozen=True, kw_only=True):
     """Where a port and its interfaces are at this moment.
 
     ``rdma_device`` is its name now, ``rdma_in`` the places that show it (both, in shared
-    mode).  ``host`` and ``container`` are all interfaces of the two namespaces;
-    ``container`` is empty if that namespace has died.
+    mode); ``exists`` tells whether it is in any namespace at all.  ``host`` and
+    ``container`` are all interfaces of the two namespaces; ``container`` is empty if that
+    namespace has died.
     """
 
     isolation: RdmaIsolation
     rdma_device: str
     rdma_in: frozenset[Place]
+    exists: bool = True
     host: tuple[Link, ...] = ()
     container: tuple[Link, ...] = ()
     traffic_class: int | None = None

@@ -36,9 +36,11 @@ class CdiFolder:
             write_file(path, spec.encode(), mode=0o644)
 
     def remove(self, key: str) -> None:
-        """Fulfil the port."""
+        """Fulfil the port; leftovers of the key's interrupted writes go too."""
         path = self._path(key)
         with self._failing("removed", path):
+            for leftover in self._folder.glob(f".{path.name}.*.tmp"):
+                leftover.unlink(missing_ok=True)
             remove_file(path)
 
     def read(self, key: str) -> CdiSpec | None:

@@ -42,10 +42,12 @@ class ObjectEvent(NamedTuple):
 class FakeKubeApi:
     """One cluster's objects; safe to use from several threads.
 
-    ``fail_next`` makes that many of the next calls fail with KubeUnavailable.
+    ``fail_next`` makes that many of the next calls fail with KubeUnavailable.  Without
+    ``keeps_counters`` it drops a slice's counters, as one whose feature gate is off.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_counters: bool = True) -> None:
+        self._keeps_counters = keeps_counters
         self._lock = threading.RLock()
         self._objects: dict[ObjectKey, Json] = {}
         self._owners: dict[ObjectKey, FieldOwners] = {}
@@ -176,6 +178,8 @@ class FakeKubeApi:
 
     def _store(self, key: ObjectKey, body: Json, change: str) -> Json:
         """Keep an object and tell the watchers; one that is as it was stays untouched."""
+        if key.kind == "ResourceSlice" and not self._keeps_counters:
+            _drop_counters(body["spec"])
         there = self._objects.get(key)
         if there is not None:
             body["metadata"]["resourceVersion"] = there["metadata"]["resourceVersion"]
@@ -215,3 +219,9 @@ def _check_preconditions(key: ObjectKey, current: Json, wanted: Mapping[str, Any
                 f"{key} has {field} {current['metadata'][field]}, not {value}",
                 remedy="read it again and decide anew",
             )
+
+
+def _drop_counters(spec: Json) -> None:
+    spec.pop("sharedCounters", None)
+    for device in spec.get("devices", ()):
+        device.pop("consumesCounters", None)

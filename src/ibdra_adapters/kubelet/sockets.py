@@ -5,7 +5,6 @@ Why: the kubelet finds a driver by its socket's place alone, a unix socket's pat
 here speaks gRPC.
 
 A server binds a hidden name (the kubelet skips those) and :func:`publish` renames it.
-So the kubelet never sees a socket that does not answer yet or has the wrong mode.  And
 gRPC, which at its end removes whatever lies at the path it bound, finds nothing there:
 the published socket is removed by :meth:`PublishedSocket.remove`, if it is still ours.
 """
@@ -15,27 +14,39 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import stat
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
+from ibdra_adapters import unix_socket
+from ibdra_adapters.unix_socket import PATH_LIMIT, hidden_name
 from ibdra_domain.errors import InvalidIdentifier, KubeletFailed
+
+__all__ = [
+    "KUBELET_DIR",
+    "PATH_LIMIT",
+    "PLUGINS",
+    "REGISTRY",
+    "FoundSocket",
+    "PublishedSocket",
+    "SocketPaths",
+    "check_length",
+    "find_sockets",
+    "hidden_name",
+    "prepare_folder",
+    "publish",
+]
 
 KUBELET_DIR = Path("/var/lib/kubelet")
 REGISTRY = "plugins_registry"
 PLUGINS = "plugins"
 
-PATH_LIMIT = 107
-"""Bytes of ``sockaddr_un.sun_path``, less the closing zero."""
-
 _DRIVER_NAME = re.compile(r"(?!.{64})[a-z0-9]+(?:-+[a-z0-9]+)*(?:\.[a-z0-9]+(?:-+[a-z0-9]+)*)*\Z")
 _INSTANCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 _DIGEST_LENGTH = 8  # with it, the longest driver name fits below /var/lib/kubelet
 _FOLDER_MODE = 0o750
-_SOCKET_MODE = 0o600
 
 
 class SocketPaths(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,32 +98,21 @@ class SocketPaths(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class PublishedSocket(msgspec.Struct, frozen=True, kw_only=True):
-    """A socket of ours in its final place, remembered by what lies there, not by name."""
-
-    path: Path
-    device: int
-    inode: int
+class PublishedSocket(unix_socket.PublishedSocket, frozen=True, kw_only=True):
+    """A socket of ours in its final place."""
 
     def remove(self) -> bool:
         """Remove the socket if it is still the one we published; tell whether it was.
 
-        Call it while the server still listens: a bound socket keeps its inode's number
-        from being given to somebody else's socket.
+        Call it while the server still listens.  Raises KubeletFailed.
         """
         try:
-            found = self.path.lstat()
-            if (found.st_dev, found.st_ino) != (self.device, self.inode):
-                return False
-            self.path.unlink()
-        except FileNotFoundError:
-            return False
+            return super().remove()
         except OSError as error:
             raise KubeletFailed(
                 f"socket {self.path} cannot be removed, {error.strerror}",
                 remedy="remove it by hand, or the kubelet goes on dialling it",
             ) from error
-        return True
 
 
 class FoundSocket(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,34 +156,25 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
-def hidden_name(path: Path) -> Path:
-    """Give a path to bind before ``path`` is published: beside it, hidden, no longer."""
-    return path.with_name(f".{secrets.token_hex(4)}"[: len("dra.sock")])
-
-
 def publish(hidden: Path, path: Path) -> PublishedSocket:
     """Give the bound socket its mode and its place, over a stale socket if one is there.
 
     Raises KubeletFailed, without the hidden socket left behind, also if something lies
     there that is no socket.
     """
-    if os.path.lexists(path) and not path.is_socket():
-        hidden.unlink()
+    try:
+        found = unix_socket.publish(hidden, path)
+    except FileExistsError as error:
         raise KubeletFailed(
             f"socket {path} cannot be put in place, something that is no socket lies there",
             remedy="find out whose it is and move it away",
-        )
-    try:
-        hidden.chmod(_SOCKET_MODE)
-        found = hidden.lstat()
-        hidden.rename(path)
+        ) from error
     except OSError as error:
-        hidden.unlink(missing_ok=True)
         raise KubeletFailed(
             f"socket {path} cannot be put in place, {error.strerror}",
             remedy="check the rights on its folder",
         ) from error
-    return PublishedSocket(path=path, device=found.st_dev, inode=found.st_ino)
+    return PublishedSocket(path=found.path, device=found.device, inode=found.inode)
 
 
 def check_length(path: Path) -> None:

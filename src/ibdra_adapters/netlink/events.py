@@ -15,6 +15,7 @@ import errno
 import re
 import select
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -69,11 +70,16 @@ class LinuxEvents:
         return self._poll.fileno()
 
     def wait(self, timeout: float) -> tuple[Change, ...]:
-        """Fulfil the port."""
+        """Fulfil the port; what concerns nobody here does not end the wait."""
+        until = time.monotonic() + timeout
         changes: list[Change] = []
-        for handle, _ in self._poll.poll(timeout):
-            sock, reader = self._readers[handle]
-            changes += _drain(sock, reader)
+        while not changes:
+            left = until - time.monotonic()
+            for handle, _ in self._poll.poll(max(left, 0)):
+                sock, reader = self._readers[handle]
+                changes += _drain(sock, reader)
+            if left <= 0:
+                break
         return tuple(dict.fromkeys(changes))
 
     def close(self) -> None:

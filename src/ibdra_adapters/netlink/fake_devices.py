@@ -30,9 +30,10 @@ class FakePort(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FakeLink(msgspec.Struct, kw_only=True):
-    """An interface: what rtnetlink shows, and whose it is."""
+    """An interface: what rtnetlink shows, and whose it is; ``below`` is a child's parent."""
 
     link: Link
+    below: FakeLink | None = None
     netns: NetnsId
     rdma: str
     port: int

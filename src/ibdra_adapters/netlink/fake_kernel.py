@@ -33,6 +33,7 @@ __all__ = ["FakeKernel", "FakePort", "FakeRdma", "refused"]
 
 NSFS_DEVICE = 4
 FIRST_INODE = 4026532200
+LOOPBACK_INDEX = 1
 
 
 class FakeKernel:
@@ -42,7 +43,10 @@ class FakeKernel:
     ----------
     ipoib_follows_device:
         Newer kernels re-create an interface in its device's namespace, those before
-        about 6.17 in the initial one.
+        about 6.17 in the initial one.  Kernels that new (from 6.2) also rename an
+        interface that is up.
+    return_delay:
+        Seconds until what was in a dead namespace is at home; real kernels take 0.1.
     """
 
     def __init__(
@@ -50,29 +54,38 @@ class FakeKernel:
         *,
         isolation: RdmaIsolation = RdmaIsolation.EXCLUSIVE,
         ipoib_follows_device: bool = False,
+        return_delay: float = 0.0,
     ) -> None:
         self.isolation = isolation
         self.ipoib_follows_device = ipoib_follows_device
+        self.renames_while_up = ipoib_follows_device
         self.init_netns = NetnsId(NSFS_DEVICE, 4026531840, 1)
         self.devices: dict[str, FakeRdma] = {}
-        self.links: dict[int, FakeLink] = {}
+        self.links: dict[int, FakeLink] = {}  # by a number that no other ever gets
         self.processes: dict[int, NetnsId] = {}
         self.handles: dict[NetnsId, int] = {}
         self.watchers: list[Callable[[FakeRdma], None]] = []
-        self._next_index = 2
+        self.return_delay = return_delay
+        self._now = 0.0
+        self._due: list[tuple[float, NetnsId]] = []
+        self._next_link = 0
+        self._last_index: dict[NetnsId, int] = {}
         self._next_cookie = 4096
         self._next_pid = 4200
 
     # -- the machine -----------------------------------------------------------------
 
-    def add_device(self, name: str, *, pci: PciAddress, ports: tuple[FakePort, ...]) -> None:
+    def add_device(
+        self, name: str, *, pci: PciAddress, ports: tuple[FakePort, ...], up: bool = True
+    ) -> None:
         """Plug an RDMA device in; its interfaces come up as on a configured host."""
         device = FakeRdma(name=name, pci=pci, ports=ports, netns=self.init_netns)
         self.devices[name] = device
         give_minors(device, self.devices.values())
         for port in ports:
             if port.netdev is not None:
-                self._new_link(device, port, self.init_netns, name=port.netdev, up=True)
+                self._new_link(device, port, self.init_netns, name=port.netdev, up=up)
+        self._tell(device)
 
     def remove_device(self, name: str) -> None:
         """Take an RDMA device away, as unbinding its driver does; the PCI function stays."""
@@ -140,6 +153,19 @@ class FakeKernel:
         """List one device's nodes."""
         return nodes_of(device)
 
+    def clock(self) -> float:
+        """Tell the simulated time, in seconds: it passes only while somebody waits."""
+        return self._now
+
+    def let_time_pass(self, seconds: float) -> None:
+        """Go on to the next thing that happens by itself, or by that many seconds."""
+        until = self._now + max(seconds, 0.0)
+        self._now = min([until, *(max(when, self._now) for when, _ in self._due)])
+        ready = [netns for when, netns in self._due if when <= self._now]
+        self._due = [(when, netns) for when, netns in self._due if when > self._now]
+        for netns in ready:
+            self._bring_home(netns)
+
     # -- what netlink asks for -------------------------------------------------------
 
     def visible(self, netns: NetnsId) -> tuple[str, ...]:
@@ -162,8 +188,8 @@ class FakeKernel:
 
     def link_in(self, netns: NetnsId, index: int) -> FakeLink:
         """Find an interface; ENODEV if it is not (or no longer) there."""
-        found = self.links.get(index)
-        if found is None or found.netns != netns:
+        found = next((x for x in self.links_of(netns) if x.link.index == index), None)
+        if found is None:
             raise refused(f"there is no interface {index} in {netns}", errno.ENODEV)
         return found
 
@@ -173,8 +199,7 @@ class FakeKernel:
         if source == target:
             return
         self.check_name(found.link.name, target)
-        found.netns = target
-        self.change(found, up=False)
+        self._arrive(found, target, name=found.link.name)
 
     def change(self, found: FakeLink, **fields: object) -> None:
         """Change what rtnetlink shows of an interface; going down takes its children along."""
@@ -207,14 +232,14 @@ class FakeKernel:
         self.check_name(name, netns)
         device = self.devices[below.rdma]
         port = next(p for p in device.ports if p.number == below.port)
-        self._new_link(device, port, netns, name=name, pkey=pkey | FULL_MEMBER, parent=parent)
+        self._new_link(device, port, netns, name=name, pkey=pkey | FULL_MEMBER, below=below)
         self._tell(device)
 
     def remove_link(self, index: int, *, netns: NetnsId) -> None:
         """Remove a child; a parent stays, and the kernel says nothing."""
         found = self.link_in(netns, index)
-        if found.link.parent is not None:
-            del self.links[index]
+        if found.below is not None:
+            self.links = {i: x for i, x in self.links.items() if x is not found}
             self._tell(self.devices[found.rdma])
 
     # -- what the kernel does by itself ----------------------------------------------
@@ -232,17 +257,36 @@ class FakeKernel:
         self._tell(device)
 
     def _reap(self, netns: NetnsId) -> None:
-        """Let a namespace die if nothing holds it: what is in it comes home."""
+        """Let a namespace die if nothing holds it: what is in it comes home, if not at once."""
         if self.alive(netns):
             return
+        if self.return_delay:
+            self._due.append((self._now + self.return_delay, netns))
+        else:
+            self._bring_home(netns)
+
+    def _bring_home(self, netns: NetnsId) -> None:
         for device in self.devices.values():
             if device.netns == netns:
                 self._re_create(device, self.init_netns)
         for found in list(self.links_of(netns)):
             names = {x.link.name for x in self.links_of(self.init_netns)}
-            name = found.link.name
-            found.netns = self.init_netns
-            self.change(found, up=False, name=f"dev{found.link.index}" if name in names else name)
+            name = found.link.name  # the index in a new name is the one it had inside
+            self._arrive(
+                found,
+                self.init_netns,
+                name=f"dev{found.link.index}" if name in names else name,
+            )
+        self._last_index.pop(netns, None)
+
+    def _arrive(self, found: FakeLink, netns: NetnsId, *, name: str) -> None:
+        """Put an interface into a namespace, down; it keeps its index if that is free there."""
+        taken = any(x.link.index == found.link.index for x in self.links_of(netns))
+        index = self._free_index(netns) if taken else found.link.index
+        found.netns = netns
+        self.change(found, up=False, name=name, index=index)
+        for child in self._children_of(found):
+            child.link = msgspec.structs.replace(child.link, parent=index)
 
     def _new_netns(self) -> NetnsId:
         """Make a namespace: its inode is the lowest free one, maybe a dead namespace's."""
@@ -252,8 +296,15 @@ class FakeKernel:
         return NetnsId(NSFS_DEVICE, inode, self._next_cookie)
 
     def _children_of(self, parent: FakeLink) -> list[FakeLink]:
-        """Give its children wherever they are; indexes are unique on this machine."""
-        return [x for x in self.links.values() if x.link.parent == parent.link.index]
+        """Give its children, wherever they are."""
+        return [x for x in self.links.values() if x.below is parent]
+
+    def _free_index(self, netns: NetnsId) -> int:
+        """Count on in a namespace: an index is not soon given again, but others have it too."""
+        taken = {x.link.index for x in self.links_of(netns)}
+        last = self._last_index.get(netns, LOOPBACK_INDEX)
+        self._last_index[netns] = next(i for i in count(last + 1) if i not in taken)
+        return self._last_index[netns]
 
     def _free_name(self, netns: NetnsId) -> str:
         names = {x.link.name for x in self.links_of(netns)}
@@ -268,20 +319,20 @@ class FakeKernel:
         name: str,
         up: bool = False,
         pkey: int | None = None,
-        parent: int | None = None,
+        below: FakeLink | None = None,
     ) -> None:
-        self._next_index += 1
         link = Link(
-            index=self._next_index,
+            index=self._free_index(netns),
             name=name,
             port_guid=port.guid,
             mtu=port.mtu - IPOIB_HEADER,
             up=up,
             pkey=pkey,
-            parent=parent,
+            parent=below.link.index if below is not None else None,
         )
-        self.links[link.index] = FakeLink(
-            link=link, netns=netns, rdma=device.name, port=port.number
+        self._next_link += 1
+        self.links[self._next_link] = FakeLink(
+            link=link, netns=netns, rdma=device.name, port=port.number, below=below
         )
 
     def _tell(self, device: FakeRdma) -> None:

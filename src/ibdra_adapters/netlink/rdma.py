@@ -1,8 +1,9 @@
 """RDMA devices and the machine's isolation mode, through RDMA netlink.
 
 Why: iproute2's ``rdma`` knows namespaces by name only; netlink takes any descriptor.  Each
-call makes its socket in the namespace it is about, because a device can be seen and moved
-only from the one it is in.
+call makes its socket in the namespace it is about, because a device can be seen only from
+the one it is in.  To move it, the *thread* that asks must be there as well: the kernel
+looks for the device in the caller's namespace, whatever the socket's.
 
 Source: ``drivers/infiniband/core/nldev.c``.
 """

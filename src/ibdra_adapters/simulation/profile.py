@@ -102,6 +102,8 @@ class HcaProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ``vfs`` of ``total_vfs`` exist already; their RDMA devices are named by ``vf_rdma``
     and their interfaces by ``vf_netdev``, where ``{rdma}`` and ``{netdev}`` stand for the
     PF's and ``{index}`` for the VF's index.
+    VFs that are made later are named alike; with ``zero_vf_guids`` they have an all-zero
+    GUID and a port that is disabled until the PF says otherwise, as ConnectX cards do it.
     ``passed_through``: the function is a VF whose PF the machine cannot see.
     """
 
@@ -117,6 +119,7 @@ class HcaProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     vfs: int = 0
     vf_rdma: str = "{rdma}v{index}"
     vf_netdev: str = "{netdev}v{index}"
+    zero_vf_guids: bool = False
     passed_through: bool = False
 
 
@@ -185,7 +188,7 @@ def expand(profile: Profile) -> tuple[SimulatedHca, ...]:
     try:
         pfs = [_card(hca) for hca in profile.hcas]
         vfs = [
-            _virtual(pf, hca, index)
+            virtual_function(pf, hca, index)
             for pf, hca in zip(pfs, profile.hcas, strict=True)
             for index in range(hca.vfs)
         ]
@@ -241,7 +244,8 @@ def _card(hca: HcaProfile) -> SimulatedHca:
     )
 
 
-def _virtual(pf: SimulatedHca, hca: HcaProfile, index: int) -> SimulatedHca:
+def virtual_function(pf: SimulatedHca, hca: HcaProfile, index: int) -> SimulatedHca:
+    """Derive a PF's VF, with the GUID it has burnt in."""
     guid = guid_from_int(guid_to_int(pf.node_guid) + (index + 1 << 8))
     netdev = pf.ports[0].netdev
     ports = tuple(

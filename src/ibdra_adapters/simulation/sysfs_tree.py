@@ -60,17 +60,43 @@ class SysfsWriter:
             "numa_node": str(hca.numa),
         }
         if hca.total_vfs is not None:
-            facts |= {"sriov_totalvfs": str(hca.total_vfs), "sriov_numvfs": str(len(hca.vfs))}
+            facts |= {"sriov_totalvfs": str(hca.total_vfs), "sriov_drivers_autoprobe": "1"}
         for name, value in facts.items():
             (folder / name).write_text(value + "\n")
-        driver = self._root / "bus/pci/drivers" / hca.model.driver
-        driver.mkdir(parents=True, exist_ok=True)
-        _link(folder / "driver", driver)
         _link(self._root / "bus/pci/devices" / hca.pci, folder)
-        for index, vf in enumerate(hca.vfs):
-            _link(folder / f"virtfn{index}", folder.parent / vf)
+        if hca.total_vfs is not None:
+            self.write_vfs(hca)
         if hca.physfn is not None:
             _link(folder / "physfn", folder.parent / hca.physfn)
+
+    def remove_function(self, hca: SimulatedHca) -> None:
+        """Remove a function that has no driver any more."""
+        (self._root / "bus/pci/devices" / hca.pci).unlink()
+        shutil.rmtree(self._folder(hca))
+
+    def write_vfs(self, pf: SimulatedHca) -> None:
+        """Write how many VFs a PF has, and the links to them."""
+        folder = self._folder(pf)
+        (folder / "sriov_numvfs").write_text(f"{len(pf.vfs)}\n")
+        for old in folder.glob("virtfn*"):
+            old.unlink()
+        for index, vf in enumerate(pf.vfs):
+            _link(folder / f"virtfn{index}", folder.parent / vf)
+
+    def write_autoprobe(self, pf: SimulatedHca, *, enabled: bool) -> None:
+        """Write whether drivers bind to a PF's VFs."""
+        (self._folder(pf) / "sriov_drivers_autoprobe").write_text(f"{enabled:d}\n")
+
+    def write_driver(self, hca: SimulatedHca) -> None:
+        """Bind a function to its driver."""
+        driver = self._root / "bus/pci/drivers" / hca.model.driver
+        driver.mkdir(parents=True, exist_ok=True)
+        _link(self._folder(hca) / "driver", driver)
+
+    def remove_driver(self, hca: SimulatedHca) -> None:
+        """Unbind a function: nothing is above it then."""
+        self._clear_above(hca)
+        (self._folder(hca) / "driver").unlink()
 
     def write_above(
         self,
@@ -87,10 +113,7 @@ class SysfsWriter:
         vendor's switch.
         """
         folder = self._folder(hca)
-        for name in _ABOVE:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for old in self._class_links.pop(hca.name, ()):
-            old.unlink(missing_ok=True)
+        self._clear_above(hca)
         (folder / "infiniband").mkdir()
         if visible:
             self._write_rdma(hca, folder, traffic_classes)
@@ -103,6 +126,12 @@ class SysfsWriter:
         """Print a port's traffic class as the vendor's driver does: nothing if unset."""
         path = self._folder(hca) / f"infiniband/{hca.name}/tc/{port}/traffic_class"
         path.write_text(f"Global tclass={value}\n" if value >= 0 else "")
+
+    def _clear_above(self, hca: SimulatedHca) -> None:
+        for name in _ABOVE:
+            shutil.rmtree(self._folder(hca) / name, ignore_errors=True)
+        for old in self._class_links.pop(hca.name, ()):
+            old.unlink(missing_ok=True)
 
     def _write_rdma(
         self, hca: SimulatedHca, folder: Path, traffic_classes: dict[int, int] | None

@@ -46,6 +46,7 @@ class FakeStateStore(Generic[RecordT]):
         """Fulfil the port."""
         self._check(key)
         self.files.pop(key, None)
+        self.aside.discard(key)
 
     def _check(self, key: str) -> None:
         if self.broken:

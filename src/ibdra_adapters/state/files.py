@@ -62,6 +62,14 @@ class StateFolder(Generic[RecordT]):
                         aside.add(path.stem)
         return Loaded(records, tuple(warnings), frozenset(aside - records.keys()))
 
+    def peek(self) -> dict[str, RecordT]:
+        """Read what can be read and touch nothing: for whoever is not the driver itself."""
+        records = {}
+        for path in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else ():
+            with contextlib.suppress(OSError, ValueError, RecursionError, msgspec.MsgspecError):
+                records[path.stem] = self._read(path)
+        return records
+
     def save(self, key: str, record: RecordT) -> None:
         """Fulfil the port."""
         path = self._path(key)
@@ -78,6 +86,7 @@ class StateFolder(Generic[RecordT]):
         path = self._path(key)
         with self._failing("removed", path):
             remove_file(path)
+            remove_file(path.with_suffix(".corrupt"))
 
     def _make_folder(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

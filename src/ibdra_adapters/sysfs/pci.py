@@ -19,6 +19,7 @@ from ibdra_domain.identifiers import PciAddress, parse_pci_address
 _ROOT = re.compile(r"(?:\A|/)(pci[0-9a-f]{4,8}:[0-9a-f]{2})/")
 _INFINIBAND_CLASS = "0x0207"
 _ARPHRD_INFINIBAND = "32"
+_SWITCH = {"1": True, "0": False}
 
 
 def address_of(text: str) -> PciAddress | None:
@@ -39,13 +40,14 @@ def read_function(tree: Tree, address: PciAddress) -> PciFunction:
     """Read one function."""
     base = f"bus/pci/devices/{address}/"
     physfn = _linked_address(tree, base + "physfn")
-    total = num = None
+    total = num = autoprobe = None
     vfs: tuple[PciAddress | None, ...] = ()
     if physfn is None:
         total = tree.parsed(base + "sriov_totalvfs", _count, optional=True)
         if total:
             num = tree.parsed(base + "sriov_numvfs", _count)
             vfs = _virtual_functions(tree, base, num or 0)
+            autoprobe = tree.parsed(base + "sriov_drivers_autoprobe", _SWITCH.get, optional=True)
     # a kernel built without NUMA has no such file anywhere
     numa_node = tree.parsed(base + "numa_node", decimal, optional=True)
     driver = tree.link(base + "driver")
@@ -60,6 +62,7 @@ def read_function(tree: Tree, address: PciAddress) -> PciFunction:
         vfs=vfs,
         total_vfs=total,
         num_vfs=num,
+        autoprobe=autoprobe,
     )
 
 

@@ -17,10 +17,11 @@ from ibdra_domain.errors import KernelRefused
 from ibdra_domain.identifiers import PciAddress
 
 _MEANINGS = {
-    errnos.EBUSY: "there are VFs already: remove them first, if no pod uses one",
+    errnos.EBUSY: "there are VFs already, or the function has a driver",
     errnos.ERANGE: "ask for at most sriov_totalvfs, which the card's firmware settings limit",
     errnos.ENOENT: "the function is not there, or has no SR-IOV",
-    errnos.ENODEV: "the function or its driver is not there",
+    errnos.ENODEV: "the function or its driver is not there, they do not fit, or the PF's "
+    "sriov_drivers_autoprobe is 0",
     errnos.EROFS: "mount /sys writable into the driver's container",
     errnos.EACCES: "run the driver as root",
     errnos.EINVAL: "the kernel does not understand the value",
@@ -45,7 +46,10 @@ class SysfsSriov:
 
     def bind(self, function: PciAddress, driver: str) -> None:
         """Fulfil the port."""
-        _write(self._drivers / driver / "bind", function, f"bind {function} to {driver}")
+        path = self._drivers / driver / "bind"
+        if not path.exists():
+            raise _refused(f"bind {function} to {driver}", errnos.ENODEV)
+        _write(path, function, f"bind {function} to {driver}")
 
     def unbind(self, function: PciAddress) -> None:
         """Fulfil the port."""

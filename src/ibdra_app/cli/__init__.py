@@ -16,10 +16,17 @@ from ibdra_domain.errors import IbdraError
 _COMMANDS = {
     "demo": "the driver's whole job on a simulated machine",
     "devices": "the InfiniBand devices of this node",
+    "install-hook": "put the program that container runtimes run on this host",
     "match": "which devices a claim's CEL selectors accept, and why not the others",
+    "provision": "make VFs on this node's PFs, with GUIDs",
+    "run": "the node agent: the driver of a node, until it is stopped",
     "slices": "the ResourceSlices this node would publish",
     "validate": "check the IbConfigs and selectors of manifests, offline",
 }
+
+
+def _module_of(command: str) -> str:
+    return f"ibdra_app.cli.{command.replace('-', '_')}"
 
 
 class _LazyGroup(click.Group):
@@ -31,7 +38,7 @@ class _LazyGroup(click.Group):
         """Import the one that is run."""
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f"ibdra_app.cli.{cmd_name}").command
+        command: click.Command = import_module(_module_of(cmd_name)).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- as above
@@ -49,7 +56,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; exit 1 for "no", 2 for "could not even try"."""
     try:
-        cli.main(standalone_mode=True)
+        cli.main(prog_name="ibdra", standalone_mode=True)
     except IbdraError as error:
         click.echo(f"ibdra: {error}", err=True)
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""``ibdra demo``: the driver's whole job on a simulated machine, shown."""
+"""``ibdra demo``: the driver's whole job on a simulated machine, or on this one, shown."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ import msgspec
 
 from ibdra_app.container import wired
 from ibdra_app.settings import Settings
+from ibdra_app.sources import node_name
 
 if TYPE_CHECKING:
     from ibdra_app.demo_report import ContainerSeen, DemoReport, ExampleSeen
+
+DEFAULT_PROFILE = "dgx-h100"
 
 
 @click.command("demo")
 @click.option(
     "--simulate",
-    default="dgx-h100",
-    show_default=True,
     metavar="PROFILE",
-    help="The machine: a shipped profile's name, or the path of a .toml file.",
+    help="The machine: a shipped profile's name, or the path of a .toml file.  [default: "
+    f"{DEFAULT_PROFILE}]",
+)
+@click.option(
+    "--real",
+    is_flag=True,
+    help="This machine, its HCAs and its kernel, with throw-away namespaces as pods.  Wants "
+    "root, and HCAs that nobody uses: they are moved.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option(
@@ -32,11 +40,14 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where ib-test1.yaml to ib-test5.yaml are.  [default: the shipped ones]",
 )
-def command(simulate: str, as_json: bool, examples: Path | None) -> None:  # noqa: FBT001 -- click's way
+def command(simulate: str | None, real: bool, as_json: bool, examples: Path | None) -> None:  # noqa: FBT001 -- click's way
     """Show discovery, slices, allocation, prepare, attach and clean-up, without hardware.
 
-    Needs no root, no cluster and no network.  Exits 1 if anything is not as it should be.
+    Needs no root, no cluster and no network, unless it is --real.  Exits 1 if anything is
+    not as it should be.
     """
+    if real and simulate is not None:
+        raise click.UsageError("--real and --simulate are two machines: give one of them")
     import asyncio
 
     from ibdra_app.demo import Demo
@@ -45,11 +56,12 @@ def command(simulate: str, as_json: bool, examples: Path | None) -> None:  # noq
     with TemporaryDirectory(prefix="ibdra-demo-") as folder:
         base = Path(folder)
         settings = Settings(
-            node="demo-node",
-            simulate=simulate,
+            node="demo-node" if not real else node_name(),
+            simulate=None if real else simulate or DEFAULT_PROFILE,
             kubelet_folder=base / "kubelet",
             cdi_folder=base / "cdi",
             state_folder=base / "state",
+            run_folder=base / "run",
         )
         with wired(settings) as container:
             demo = Demo(container, examples=examples or examples_folder())

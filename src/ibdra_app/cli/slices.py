@@ -8,19 +8,28 @@ import click
 
 from ibdra_app.cli.options import hardware_options, settings_from
 from ibdra_app.sources import discovering, node_name
-from ibdra_domain.publication import to_dra_device, to_slices
+from ibdra_domain.exclusion import Exclusion, counters_of
+from ibdra_domain.publication import counted, to_dra_device, to_slices
 
 
 @click.command("slices")
 @click.option("--node", default=node_name, metavar="NAME", help="The node's name in Kubernetes.")
+@click.option(
+    "--counters/--no-counters",
+    default=True,
+    show_default=True,
+    help="With counters that keep a PF and its VFs apart.",
+)
 @hardware_options
-def command(node: str, **source: Any) -> None:
+def command(*, node: str, counters: bool, **source: Any) -> None:
     """Print the ResourceSlices this node would publish, as YAML that kubectl accepts."""
     from ibdra_adapters.manifests.documents import to_yaml
 
     with discovering(settings_from(node=node, **source)) as discovery:
         inventory = discovery.take()
-    slices = to_slices([to_dra_device(d) for d in inventory.devices], node=node)
+    exclusion = counters_of(inventory.devices) if counters else Exclusion()
+    devices = counted((to_dra_device(d) for d in inventory.devices), exclusion)
+    slices = to_slices(devices, node=node, counter_sets=exclusion.sets)
     click.echo(to_yaml(s.to_builtins() for s in slices), nl=False)
     for warning in inventory.warnings:
         click.echo(f"warning: {warning}", err=True)

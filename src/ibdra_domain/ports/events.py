@@ -37,9 +37,10 @@ class Events(Protocol):
         """Give a descriptor that is readable when there is something to take."""
 
     def wait(self, timeout: float) -> tuple[Change, ...]:
-        """Wait at most ``timeout`` seconds and take what has come, maybe nothing.
+        """Wait until something has come, at most ``timeout`` seconds, and take it.
 
-        A lost event (the kernel's buffer ran over) comes as a Change without a function.
+        Nothing means that the time is over.  A lost event (the kernel's
+        buffer ran over) comes as a Change without a function.
         """
 
     def close(self) -> None:

@@ -31,4 +31,4 @@ class StateStore(Protocol[RecordT]):
         """Make a record durable before returning; whole or not at all."""
 
     def remove(self, key: str) -> None:
-        """Remove a record, durably; one that is not there is a success."""
+        """Remove a record, durably, and one set aside; none is a success."""

@@ -54,8 +54,8 @@ class Cluster(Protocol):
 class FakeCluster:
     """The API server in memory."""
 
-    def __init__(self) -> None:
-        self.api = FakeKubeApi()
+    def __init__(self, *, keeps_counters: bool = True) -> None:
+        self.api = FakeKubeApi(keeps_counters=keeps_counters)
 
     def claims(self) -> Claims:
         return FakeClaims(self.api)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 from msgspec.structs import replace
 
-from contract.kube.kube_clusters import NODE, Cluster, a_slice
+from contract.kube.kube_clusters import NODE, Cluster, FakeCluster, a_slice
 from ibdra_adapters.state.fake import FakeStateStore
 from ibdra_adapters.sysfs.fake import FakeSysfs
 from ibdra_adapters.verbs.fake import FakeVerbs
@@ -254,3 +254,45 @@ def test_a_publication_cut_short_is_finished_by_the_next(
     assert {8} == {count for _, count, _ in shape}
     assert 1 == len({generation for generation, _, _ in shape})
     assert [] == node.publish()
+
+
+def a_pf_with_vfs() -> SysfsReading:
+    """Read a machine with one PF of two VFs."""
+    pf, *vfs = (PciAddress(f"0000:3b:00.{n}") for n in range(3))
+    port = HcaPort(number=1, state=PortState.ACTIVE, link_layer="InfiniBand")
+    return SysfsReading(
+        functions=(
+            PciFunction(address=pf, total_vfs=2, num_vfs=2, vfs=tuple(vfs)),
+            *(PciFunction(address=vf, physfn=pf) for vf in vfs),
+        ),
+        hcas=tuple(
+            Hca(name=f"mlx5_{n}", pci=pci, ports=(port,)) for n, pci in enumerate((pf, *vfs))
+        ),
+    )
+
+
+def test_counters_are_published_where_they_are_kept(cluster: Cluster) -> None:
+    """A PF takes all of its HCA, a VF one, and the set has a slice of its own."""
+    node = Node(cluster)
+    node.sysfs.reading = a_pf_with_vfs()
+    node.publishing.publish()
+    devices, counters = node.slices.list()
+    taken = [d.consumes_counters[0].counters["functions"].value for d in devices.spec.devices]
+    assert ["1", "1", "2"] == taken  # the VFs first, then their PF
+    (only,) = counters.spec.shared_counters
+    assert "2" == only.counters["functions"].value
+    node.slices.writes.clear()
+    node.publishing.publish()
+    assert [] == node.slices.writes
+
+
+def test_a_server_that_drops_counters_is_asked_once() -> None:
+    """It is seen in its first answer; then the pool is as without, and stays untouched."""
+    node = Node(FakeCluster(keeps_counters=False))
+    node.sysfs.reading = a_pf_with_vfs()
+    node.publishing.publish()
+    (only,) = node.slices.list()
+    assert 3 == len(only.spec.devices)
+    node.slices.writes.clear()
+    node.publishing.publish()
+    assert [] == node.slices.writes

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from contract.netlink.kernel_machine import IN_GUEST, restore
 from contract.netlink.netlink_machines import EXCLUSIVE, MACHINES, SHARED, Machine, Scene
 from ibdra_domain.hardware import RdmaIsolation
+
+_REAL = (pytest.mark.real,) if IN_GUEST else ()
+
+
+def _each(kinds: Iterable[str]) -> list[pytest.ParameterSet]:
+    return [pytest.param(kind, marks=_REAL) for kind in kinds]
 
 
 def a_scene(kind: str) -> Iterator[Scene]:
@@ -28,7 +34,7 @@ def _left_as_found() -> Iterator[None]:
         restore(RdmaIsolation(os.environ["IBDRA_VIRTUAL_NODE_MODE"]))
 
 
-@pytest.fixture(params=list(MACHINES))
+@pytest.fixture(params=_each(MACHINES))
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """Give a machine without any other namespace."""
     made = MACHINES[request.param]()
@@ -36,19 +42,19 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     assert 0 == made.open_handles()
 
 
-@pytest.fixture(params=list(MACHINES))
+@pytest.fixture(params=_each(MACHINES))
 def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     """Set a scene on a machine of any kind."""
     yield from a_scene(request.param)
 
 
-@pytest.fixture(params=EXCLUSIVE)
+@pytest.fixture(params=_each(EXCLUSIVE))
 def exclusive(request: pytest.FixtureRequest) -> Iterator[Scene]:
     """Set a scene in exclusive mode, on a kernel of either age."""
     yield from a_scene(request.param)
 
 
-@pytest.fixture(params=SHARED)
+@pytest.fixture(params=_each(SHARED))
 def shared(request: pytest.FixtureRequest) -> Iterator[Scene]:
     """Set a scene in shared mode."""
     yield from a_scene(request.param)

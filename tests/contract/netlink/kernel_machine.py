@@ -11,14 +11,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from contract.netlink.kernel_processes import Processes
-from ibdra_adapters.netlink.namespaces import LinuxNamespaces, LinuxNetns, enter
+from ibdra_adapters.netlink.namespaces import LinuxNamespaces, done_in
 from ibdra_adapters.netlink.rdma import LinuxRdmaDevices
 from ibdra_adapters.netlink.rtnetlink import LinuxLinks
 from ibdra_adapters.sysfs.reader import SysfsTree
@@ -75,6 +74,8 @@ class KernelMachine:
         self.links = LinuxLinks()
         self._devices = {device.name: device for device in known}
         self._processes = Processes()
+        release = os.uname().release.split("-")[0].split("+")[0]
+        self.renames_while_up = tuple(map(int, release.split(".")[:2])) >= (6, 2)
         # The last test may have failed, and left a namespace that is still dying.
         eventually(lambda: self._is_switched(isolation))
         if not _in_order(known):
@@ -114,29 +115,17 @@ class KernelMachine:
     def keep_open(self, path: str, *, pid: int | None) -> Iterator[None]:
         """Hold a node open that was opened from there; who holds it is in the host's."""
         netns = self.namespaces.host() if pid is None else self.namespaces.of_process(pid)
-        opened: list[int] = []
-        failed: list[OSError] = []
-
-        def work() -> None:
-            try:
-                assert isinstance(netns, LinuxNetns)
-                enter(netns.fd)
-                opened.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-            except OSError as error:
-                failed.append(error)
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-        netns.close()
-        if failed:
-            raise KernelRefused(
-                f"{path} cannot be opened", remedy="none", errno=failed[0].errno or errno.EIO
-            ) from failed[0]
+        try:
+            opened = done_in(netns, lambda: os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            code = error.errno or errno.EIO
+            raise KernelRefused(f"{path} cannot be opened", remedy="none", errno=code) from error
+        finally:
+            netns.close()
         try:
             yield
         finally:
-            os.close(opened[0])
+            os.close(opened)
 
     def open_handles(self) -> int:
         """Count the namespaces that are held open; ends and closes all that a test left."""
@@ -149,8 +138,9 @@ class KernelMachine:
         return len(left)
 
     def _is_switched(self, isolation: RdmaIsolation) -> bool:
-        self.rdma.set_isolation(isolation)
-        return True
+        if isolation is not _mode():
+            self.rdma.set_isolation(isolation)
+        return isolation is _mode()
 
     def _put_right(self) -> None:
         host = self.namespaces.host()
@@ -203,6 +193,11 @@ def eventually(look: Callable[[], _Seen]) -> _Seen:
     seen = look()
     assert seen
     return seen
+
+
+def _mode() -> RdmaIsolation:
+    shown = Path("/sys/module/ib_core/parameters/netns_mode").read_text().strip()
+    return {"Y": RdmaIsolation.SHARED, "N": RdmaIsolation.EXCLUSIVE}[shown]
 
 
 def _physical_functions() -> list[Path]:

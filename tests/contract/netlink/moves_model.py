@@ -10,11 +10,17 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ibdra_adapters.cdi.fake import FakeCdiSpecs
+from ibdra_adapters.hook.fake import FakeMarks
+from ibdra_adapters.kube.fake import FakeClaims
+from ibdra_adapters.kube.fake_api import FakeKubeApi
 from ibdra_adapters.netlink.fake import FakeLinks, FakeNamespaces, FakeRdmaDevices
+from ibdra_adapters.netlink.fake_events import FakeEvents
 from ibdra_adapters.netlink.fake_kernel import FakeKernel, FakePort
 from ibdra_adapters.state.fake import FakeStateStore
 from ibdra_adapters.sysfs.fake import FakeSysfs
 from ibdra_app.attaching import Attaching
+from ibdra_app.counts import Counts
+from ibdra_app.detaching import Detaching
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover
 from ibdra_app.recovery import Recovery
@@ -26,6 +32,7 @@ from ibdra_domain.identifiers import Guid, PciAddress, device_name
 from ibdra_domain.inventory import FunctionType, IbDevice
 from ibdra_domain.ports.driver import ClaimRef
 from ibdra_domain.ports.netlink import Link, Links, Netns, NetnsId, RdmaDevices
+from ibdra_domain.ports.runtime import ContainerStart
 from ibdra_domain.preparation import PreparedClaim, PreparedPort, choose_char_devices
 from ibdra_domain.records import ClaimRecord, Phase
 
@@ -167,6 +174,7 @@ class ModelNode:
         self.sysfs = KernelSysfs(self.kernel)
         self.cdi = FakeCdiSpecs()
         self.store = FakeStateStore(ClaimRecord)
+        self.marks = FakeMarks()
         self.namespaces = FakeNamespaces(self.kernel)
         self.rdma: RdmaDevices = FusedRdmaDevices(self.kernel, self.fuse)
         self.links: Links = FusedLinks(self.kernel, self.fuse)
@@ -177,18 +185,39 @@ class ModelNode:
         """Start the driver, for the first time or after a crash; gives recovery's notes."""
         hook = HookSettings()
         self.ledger = Ledger(self.store, boot_id="this-boot")
+        counts = Counts()
+        mover = Mover(
+            rdma=self.rdma,
+            links=self.links,
+            sysfs=self.sysfs,
+            watch=lambda: FakeEvents(self.kernel),
+            clock=self.kernel.clock,
+        )
+        self.detaching = Detaching(
+            ledger=self.ledger,
+            mover=mover,
+            namespaces=self.namespaces,
+            marks=self.marks,
+            counts=counts,
+        )
         self.attaching = Attaching(
             ledger=self.ledger,
-            mover=Mover(rdma=self.rdma, links=self.links, sysfs=self.sysfs),
+            mover=mover,
+            detaching=self.detaching,
             namespaces=self.namespaces,
             sysfs=self.sysfs,
             cdi=self.cdi,
+            marks=self.marks,
+            counts=counts,
             hook=hook,
         )
         recovery = Recovery(
             ledger=self.ledger,
             attaching=self.attaching,
+            detaching=self.detaching,
+            claims=FakeClaims(FakeKubeApi()),
             cdi=self.cdi,
+            marks=self.marks,
             sysfs=self.sysfs,
             hook=hook,
         )
@@ -221,17 +250,23 @@ class ModelNode:
     def attach(self, uid: str, pid: int) -> None:
         """Attach as a runtime does: once more if the nodes changed, and that must be enough."""
         try:
-            self.attaching.attach(uid, pid)
+            self.attaching.attach(self._start(uid, pid))
         except AttachRefused as refused:
             if "device nodes" not in str(refused):
                 raise
-            self.attaching.attach(uid, pid)
+            self.attaching.attach(self._start(uid, pid))
+        assert self.namespaces_match(uid, pid)
 
     def unprepare(self, uid: str) -> None:
         """Bring a claim's devices home and forget it."""
-        self.attaching.detach(uid)
+        self.detaching.detach(uid)
         self.ledger.remove(uid)
         self.cdi.remove(uid)
+
+    def namespaces_match(self, uid: str, pid: int) -> bool:
+        """Tell whether the helper could let a container restart without the driver."""
+        netns, nodes = self.marks.marks[uid]
+        return (netns, nodes) == (self.kernel.processes[pid], self._nodes(uid))
 
     def place_of(self, uid: str) -> NetnsId | None:
         """Tell which namespace a claim is attached to, dead or alive; None if to none."""
@@ -242,6 +277,7 @@ class ModelNode:
     def check(self) -> None:
         """See that everything is where it has to be, as it has to be."""
         assert {} == self.kernel.handles
+        assert set(self.marks.marks) <= {u for u in self.ledger.all() if self.place_of(u)}
         at_home = set(all_ports())
         allowed: set[int] = set()
         for uid, record in self.ledger.all().items():
@@ -259,6 +295,15 @@ class ModelNode:
         for key in at_home:
             self._check_at_home(key)
         assert allowed == {x.index for x in self._children(set(self.guids.values()))}
+
+    def _start(self, uid: str, pid: int) -> ContainerStart:
+        """Say what the runtime says: it read the spec just before."""
+        return ContainerStart(claim=uid, pid=pid, nodes=self._nodes(uid))
+
+    def _nodes(self, uid: str) -> str:
+        spec = self.cdi.read(uid)
+        assert spec is not None
+        return spec.container_edits.hooks[0].args[-1]
 
     def _check_at_home(self, key: tuple[str, int]) -> None:
         link, netns = self._parent(key)
@@ -287,7 +332,7 @@ class ModelNode:
         name, pkey = child_name(netdev, port.child_pkey), port.child_pkey | 0x8000
         assert (name, pkey, mtu, True) == (child.name, child.pkey, child.mtu, child.up)
         assert link.index == child.parent
-        assert pod == self.kernel.links[child.index].netns
+        assert child in [x.link for x in self.kernel.links_of(pod)]
         return {child.index}
 
     def _parent(self, key: tuple[str, int]) -> tuple[Link, NetnsId]:

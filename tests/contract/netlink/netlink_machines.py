@@ -62,6 +62,8 @@ class Machine(Protocol):
     def links(self) -> Links: ...
     @property
     def ipoib_follows_device(self) -> bool: ...
+    @property
+    def renames_while_up(self) -> bool: ...
     def start_process(self) -> int: ...
     def end_process(self, pid: int) -> None: ...
     def pull_out(self, rdma_device: str) -> None: ...
@@ -77,6 +79,7 @@ class FakeMachine:
 
     def __init__(self, *, isolation: RdmaIsolation, ipoib_follows_device: bool) -> None:
         self.kernel = FakeKernel(isolation=isolation, ipoib_follows_device=ipoib_follows_device)
+        self.renames_while_up = ipoib_follows_device
         self.namespaces = FakeNamespaces(self.kernel)
         self.rdma = FakeRdmaDevices(self.kernel)
         self.links = FakeLinks(self.kernel)
@@ -170,6 +173,10 @@ class Scene:
     def names(self, netns: Netns) -> list[str]:
         """List the names of a namespace's InfiniBand interfaces."""
         return sorted(x.name for x in self.links.list(netns) if x.port_guid is not None)
+
+    def indexes(self, netns: Netns) -> set[int]:
+        """List the indexes of a namespace's interfaces, which another's may have too."""
+        return {x.index for x in self.links.list(netns)}
 
     def child(self, name: str = "storage", *, pkey: int = 0x8001, of: str = FIRST) -> Link:
         """Make a pkey's interface on the host, and bring it up."""

@@ -95,13 +95,13 @@ class Moves(RuleBasedStateMachine):
     @rule(claim=claims, calls=st.integers(0, 12))
     def crash_while_detaching(self, claim: str, calls: int) -> None:
         """Kill the driver on the way home; the kubelet asks again."""
-        self._crash(calls, lambda: self.node.attaching.detach(claim))
-        self.node.attaching.detach(claim)
+        self._crash(calls, lambda: self.node.detaching.detach(claim))
+        self.node.detaching.detach(claim)
 
     @rule(claim=claims)
     def detach(self, claim: str) -> None:
         """Bring a claim's devices home; it stays prepared."""
-        self.node.attaching.detach(claim)
+        self.node.detaching.detach(claim)
         assert self.node.place_of(claim) is None
 
     @rule(claim=consumes(claims))

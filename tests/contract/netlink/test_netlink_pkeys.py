@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 
-import pytest
-
 from contract.netlink.netlink_machines import (
     DUAL,
     FIRST,
@@ -34,18 +32,18 @@ def test_a_child_says_whose_it_is(scene: Scene) -> None:
     assert child.index != parent.index
 
 
-@pytest.mark.parametrize("pkey", [0, 0x8000])
-def test_a_pkey_without_a_partition_is_einval(scene: Scene, pkey: int) -> None:
+def test_a_pkey_without_a_partition_is_einval(scene: Scene) -> None:
     """Zero with either membership names no partition."""
-    with refused_with(errno.EINVAL):
-        add(scene, "tenant", pkey)
+    for pkey in (0, 0x8000):
+        with refused_with(errno.EINVAL):
+            add(scene, "tenant", pkey)
 
 
-@pytest.mark.parametrize("pkey", [0x0001, 0x7FFF])
-def test_a_limited_pkey_is_accepted_and_becomes_full(scene: Scene, pkey: int) -> None:
+def test_a_limited_pkey_is_accepted_and_becomes_full(scene: Scene) -> None:
     """The kernel adds the membership bit."""
-    add(scene, "tenant", pkey)
-    assert pkey | 0x8000 == scene.named(scene.host, "tenant").pkey
+    for name, pkey in (("lowest", 0x0001), ("highest", 0x7FFF)):
+        add(scene, name, pkey)
+        assert pkey | 0x8000 == scene.named(scene.host, name).pkey
 
 
 def test_a_child_of_a_child_is_einval(scene: Scene) -> None:
@@ -103,18 +101,18 @@ def test_a_parent_that_goes_down_takes_its_children_down(scene: Scene) -> None:
     assert not scene.named(scene.host, child.name).up
 
 
-@pytest.mark.parametrize("device", [FIRST, SECOND, DUAL])
-def test_the_mtu_is_the_ports_less_the_header(scene: Scene, device: str) -> None:
+def test_the_mtu_is_the_ports_less_the_header(scene: Scene) -> None:
     """2044 of 2048, 4092 of 4096: that is the largest, for a parent and for a child."""
-    largest = IB_MTUS[device, 1] - 4
-    child = scene.child(of=device)
-    for link in (scene.parent(scene.host, device), child):
-        assert largest == link.mtu
-        scene.links.configure(link.index, netns=scene.host, mtu=1500)
-        scene.links.configure(link.index, netns=scene.host, mtu=largest)
-        with refused_with(errno.EINVAL):
-            scene.links.configure(link.index, netns=scene.host, mtu=largest + 1)
-        assert largest == scene.named(scene.host, link.name).mtu
+    for device in (FIRST, SECOND):
+        largest = IB_MTUS[device, 1] - 4
+        child = scene.child(f"of-{device}", of=device)
+        for link in (scene.parent(scene.host, device), child):
+            assert largest == link.mtu
+            scene.links.configure(link.index, netns=scene.host, mtu=1500)
+            scene.links.configure(link.index, netns=scene.host, mtu=largest)
+            with refused_with(errno.EINVAL):
+                scene.links.configure(link.index, netns=scene.host, mtu=largest + 1)
+            assert largest == scene.named(scene.host, link.name).mtu
 
 
 def test_a_refused_mtu_leaves_the_interface_as_it_was(scene: Scene) -> None:

@@ -282,3 +282,16 @@ def test_the_boot_is_told_by_the_kernel(tmp_path: Path) -> None:
     assert "boot-1" == read_boot_id(tmp_path / "boot_id")
     with pytest.raises(StateFailed, match=f"{tmp_path / 'gone'} cannot be read \\(no such file"):
         read_boot_id(tmp_path / "gone")
+
+
+def test_peeking_reads_what_can_be_read_and_touches_nothing(tmp_path: Path) -> None:
+    """A corrupt record is left out and left there; a folder that is not there is not made."""
+    assert {} == StateFolder(tmp_path / "none", ClaimRecord).peek()
+    assert not (tmp_path / "none").exists()
+    folder = StateFolder(tmp_path, ClaimRecord)
+    folder.save(UID, prepared_record(UID))
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / ".new.tmp").write_text("half")
+    before = sorted(tmp_path.iterdir())
+    assert {UID: prepared_record(UID)} == folder.peek()
+    assert before == sorted(tmp_path.iterdir())

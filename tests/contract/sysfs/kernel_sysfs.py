@@ -98,6 +98,7 @@ def _function(node: int) -> PciFunction:
         pcie_root=f"pci0000:{'48'[node]}0",
         total_vfs=8,
         num_vfs=0,
+        autoprobe=True,
     )
 
 

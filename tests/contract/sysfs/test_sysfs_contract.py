@@ -20,7 +20,9 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
     return FakeMachine() if request.param == "fake" else TreeMachine(tmp_path)
 
 
-@pytest.fixture(params=[*MADE, "kernel"] if IN_GUEST else MADE)
+@pytest.fixture(
+    params=[*MADE, pytest.param("kernel", marks=pytest.mark.real)] if IN_GUEST else MADE
+)
 def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
     """Give a machine of each kind there is."""
     if request.param == "kernel":

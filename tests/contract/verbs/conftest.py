@@ -41,7 +41,9 @@ def scripted(request: pytest.FixtureRequest, stub_library: Callable[[int], Path]
     return StubMachine(stub_library(int(request.param.rpartition("-")[2])))
 
 
-@pytest.fixture(params=[*SCRIPTED, "kernel"] if IN_GUEST else SCRIPTED)
+@pytest.fixture(
+    params=[*SCRIPTED, pytest.param("kernel", marks=pytest.mark.real)] if IN_GUEST else SCRIPTED
+)
 def machine(request: pytest.FixtureRequest, stub_library: Callable[[int], Path]) -> Machine:
     """Give a machine of each kind, to be filled."""
     if request.param == "kernel":

@@ -21,6 +21,7 @@ from pathlib import Path
 from contract.virtual_node.packages import Kernel
 
 _SOURCES = Path(__file__).with_name("module")
+_HOOK = Path(__file__).parents[3] / "deploy/hook"
 _SECONDS = 300
 # What a configuration says of the compiler, and the flag that follows from it.
 _FLAGS = {"CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT": "-fmin-function-alignment=16"}
@@ -68,3 +69,11 @@ def _knows(flag: str) -> bool:
     command = ["cc", flag, "-E", "-x", "c", "/dev/null"]
     done = subprocess.run(command, check=False, capture_output=True, timeout=_SECONDS)
     return not done.returncode
+
+
+def attach_hook(out: Path) -> None:
+    """Build the attach hook as it is shipped: compiling in the guest would take its time."""
+    command = ["make", "-s", "-C", str(_HOOK), f"OUT={out}"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_SECONDS)
+    if done.returncode:
+        raise RuntimeError(f"the attach hook does not build:\n{done.stderr}")

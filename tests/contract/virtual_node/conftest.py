@@ -9,6 +9,6 @@ _OTHER = {"exclusive": ["shared"], "shared": ["exclusive"]}
 _MODE = os.environ.get("IBDRA_VIRTUAL_NODE_MODE", "")
 
 if os.environ.get("IBDRA_VIRTUAL_NODE") == "1":
-    collect_ignore = [f"guest_tests/test_guest_{mode}.py" for mode in _OTHER.get(_MODE, [])]
+    collect_ignore_glob = [f"guest_tests/test_guest*_{mode}.py" for mode in _OTHER.get(_MODE, [])]
 else:
     collect_ignore = ["guest_tests"]

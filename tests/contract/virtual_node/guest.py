@@ -7,18 +7,22 @@ imports nothing but the standard library: it runs before anything is set up.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import lzma
 import os
 import subprocess
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 _MNT = Path("/run/virtual-node")
 _POWER_OFF = 0x4321FEDC
 _SYS_INIT_MODULE = 175
+_CLONE_NEWNET = 0x40000000
 _MOUNTS = (
     ("proc", "/proc", "proc", ""),
     ("sysfs", "/sys", "sysfs", ""),
@@ -26,6 +30,7 @@ _MOUNTS = (
     ("tmpfs", "/dev/shm", "tmpfs", ""),
     ("tmpfs", "/run", "tmpfs", ""),
     ("share", str(_MNT), "9p", "trans=virtio,version=9p2000.L,msize=512000"),
+    ("bytecode", "/run/bytecode", "9p", "trans=virtio,version=9p2000.L,msize=512000"),
 )
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -61,8 +66,11 @@ def _run(job: dict[str, object]) -> int:
     assert isinstance(command, list)
     assert isinstance(environment, dict)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    for path, parameters in modules:
-        _load(Path(path), parameters)
+    if modules:
+        with _another_namespace():
+            for path, parameters in modules:
+                _load(Path(path), parameters)
+            _note_boot()
     (_MNT / "uname").write_text(" ".join(os.uname()) + "\n")
     with (_MNT / "output.log").open("wb", buffering=0) as log:
         done = subprocess.run(
@@ -77,6 +85,34 @@ def _run(job: dict[str, object]) -> int:
     with (_MNT / "dmesg.log").open("wb") as log:
         subprocess.run(["dmesg"], check=False, stdout=log, stderr=log)
     return done.returncode
+
+
+@contextlib.contextmanager
+def _another_namespace() -> Iterator[None]:
+    """Have a second network namespace for a while, as a node has on which pods run already."""
+    there, done = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        _libc.unshare(_CLONE_NEWNET)
+        there.set()
+        done.wait()
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    there.wait()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _note_boot() -> None:
+    """Write down what the stack was loaded beside, and in which mode."""
+    spaces = {str(task.joinpath("ns/net").readlink()) for task in Path("/proc/self/task").iterdir()}
+    mode = Path("/sys/module/ib_core/parameters/netns_mode").read_text().strip()
+    seen = {"namespaces": len(spaces), "netns_mode": mode}
+    (_MNT / "boot.json").write_text(json.dumps(seen))
 
 
 def _load(path: Path, parameters: str) -> None:

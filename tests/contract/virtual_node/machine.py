@@ -33,6 +33,7 @@ class Machine:
     kernel: Kernel
     initramfs: Path
     share: Path
+    bytecode: Path
     memory_mib: int = 1536
 
     @property
@@ -77,6 +78,7 @@ class Machine:
             *("-append", kernel_arguments),
             *_share("root", Path("/"), "readonly=on,multidevs=remap"),
             *_share("share", self.share, "multidevs=remap"),
+            *_share("bytecode", self.bytecode, "multidevs=remap"),
             # The firmware lists the host bridges last first; the kernel follows it.
             *_hca(1),
             *_hca(0),

@@ -72,10 +72,14 @@ class Kernel:
         return self.root / "usr" / "src" / f"linux-headers-{self.release}"
 
 
-def need_tools() -> None:
-    """Make sure QEMU and a compiler are there, installing them where that is allowed."""
+def need_root() -> None:
+    """Say so before anything is written that only root can."""
     if os.geteuid() != 0:
         raise Lacking("needs root (the guest's root is this machine's, read over 9p)")
+
+
+def need_tools() -> None:
+    """Make sure QEMU and a compiler are there, installing them where that is allowed."""
     missing = [package for tool, package in _TOOLS.items() if not shutil.which(tool)]
     if not any(Path("/etc/libibverbs.d").glob("*.driver")):
         missing.append("ibverbs-providers")  # without one, libibverbs opens no device at all

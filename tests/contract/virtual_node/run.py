@@ -22,7 +22,7 @@ from contract.virtual_node.packages import Lacking, Wanted
 
 _LACKING = 77
 _PYTEST = (
-    *(sys.executable, "-B", "-m", "pytest", "-p", "no:cacheprovider"),
+    *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
     *("--junitxml=/run/virtual-node/junit.xml", "-o", "junit_family=xunit1"),
 )
 
@@ -47,12 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ThreadPoolExecutor(len(bootables)) as pool:
         running = [pool.submit(guests.run, x, options.job, keep=options.keep) for x in bootables]
     outcomes = [each.result() for each in running]
-    for outcome in outcomes:
-        _report(outcome)
-    for outcome in outcomes:
-        _say(outcome.summary)
     if options.keep:
         _say(f"kept: {guests.CACHE}/run-*")
+    return tell(outcomes)
+
+
+def tell(outcomes: Sequence[Outcome]) -> int:
+    """Print what the guests printed and a summary of each; give the first bad exit code."""
+    for outcome in outcomes:
+        _say(outcome.output)
+        if outcome.ended:
+            guest = f"the guest of kernel {outcome.kernel.release}"
+            _say(f"{guest} {outcome.ended}; its console ends:\n{outcome.console}")
+    for outcome in outcomes:
+        _say(outcome.summary)
     return next((outcome.code for outcome in outcomes if outcome.code), 0)
 
 
@@ -63,7 +71,7 @@ def _parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--kernel", choices=get_args(Wanted), help="this one only")
     parser.add_argument("--mode", choices=tuple(guests.NETNS_MODES), default="exclusive")
     parser.add_argument("--keep", action="store_true", help="keep the runs' logs")
-    parser.add_argument("--deadline", type=float, default=300.0, help="seconds for a machine")
+    parser.add_argument("--deadline", type=float, default=600.0, help="seconds for a machine")
     parsed = parser.parse_args(own)
     command = (*_PYTEST, *(rest or IN_GUEST))
     return Options(
@@ -71,14 +79,6 @@ def _parse(arguments: Sequence[str]) -> Options:
         keep=parsed.keep,
         job=Job(command, mode=parsed.mode, deadline=parsed.deadline),
     )
-
-
-def _report(outcome: Outcome) -> None:
-    """Print a guest's output, and how its console ends if it did not come to its own end."""
-    _say(outcome.output)
-    if outcome.ended:
-        release = outcome.kernel.release
-        _say(f"the guest of kernel {release} {outcome.ended}; its console ends:\n{outcome.console}")
 
 
 def _say(text: str) -> None:

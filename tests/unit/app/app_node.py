@@ -14,6 +14,7 @@ from ibdra_app.container import Container, wired
 from ibdra_app.settings import Settings
 from ibdra_domain.errors import IbdraError
 from ibdra_domain.ports.driver import ClaimRef, PreparedDevice
+from ibdra_domain.ports.runtime import ContainerStart
 
 NODE = "node-a"
 VF = "pci-0000-3b-00-1-port1"
@@ -89,9 +90,9 @@ class Node:
         answers = self.container.preparing().unprepare(claims)
         return [answers[claim.uid] for claim in claims]
 
-    def attach(self, claim: ClaimRef, pid: int) -> None:
-        """Attach a claim to a process' namespace."""
-        self.container.attaching().attach(claim.uid, pid)
+    def attach(self, claim: ClaimRef, pid: int, **told: str) -> None:
+        """Attach a claim to a process' namespace; ``told`` is what else the runtime says."""
+        self.container.attaching().attach(ContainerStart(claim=claim.uid, pid=pid, **told))
 
     def files(self) -> list[str]:
         """List the CDI and state files there are."""
@@ -140,6 +141,7 @@ def running_node(folder: Path, *, profile: str = "hpc-hdr100-dual-port") -> Iter
         kubelet_folder=folder / "kubelet",
         cdi_folder=folder / "cdi",
         state_folder=folder / "state",
+        run_folder=folder / "run",
     )
     with wired(settings) as container:
         container.recovery().run()

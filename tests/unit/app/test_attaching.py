@@ -8,6 +8,7 @@ import pytest
 from ibdra_adapters.simulation.profile import PROFILE_FOLDER
 from ibdra_domain.errors import AttachRefused, KernelRefused
 from ibdra_domain.hardware import CharDeviceKind
+from ibdra_domain.ports.driver import ClaimRef
 from unit.app.app_node import OTHER_VF, PF, PORT_1, VF, Node, ib_config, running_node
 
 FULL = ib_config(pkey=0x8001, mtu=2048, trafficClass=128)
@@ -91,7 +92,9 @@ def test_a_pod_on_the_hosts_network_cannot_have_an_ib_config(node: Node) -> None
 def test_what_was_never_prepared_is_not_attached(node: Node) -> None:
     """A hook for an unknown claim is refused with a remedy."""
     with pytest.raises(AttachRefused, match="is not prepared on this node: delete the pod"):
-        node.container.attaching().attach("no-such-uid", node.kernel.start_process())
+        node.attach(
+            ClaimRef(namespace="jobs", name="x", uid="no-such-uid"), node.kernel.start_process()
+        )
 
 
 def test_a_dead_process_is_refused_and_nothing_is_open(node: Node) -> None:
@@ -110,7 +113,7 @@ def test_a_second_pod_is_refused_while_the_first_has_the_device(node: Node) -> N
     claim, first = node.prepared(VF), node.kernel.start_process()
     node.attach(claim, first)
 
-    with pytest.raises(AttachRefused, match=f"the namespace of process {first}"):
+    with pytest.raises(AttachRefused, match=f"is attached to process {first} in net:"):
         node.attach(claim, node.kernel.start_process())
 
     assert "mlx5_0v0" in node.kernel.visible(node.kernel.processes[first])

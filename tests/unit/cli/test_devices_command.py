@@ -117,9 +117,10 @@ def test_slices_are_what_an_api_server_takes(profile: str | Path) -> None:
         assert {"name": "node-a", "generation": 1, "resourceSliceCount": len(bodies)} == (
             spec["pool"]
         )
-        assert 0 < len(spec["devices"]) <= MAX_DEVICES_PER_SLICE
+        assert 1 == ("devices" in spec) + ("sharedCounters" in spec)
+        assert len(spec.get("devices", [])) <= MAX_DEVICES_PER_SLICE
         assert ResourceSlice is type(msgspec.convert(body, ResourceSlice))
-    devices = [device for body in bodies for device in body["spec"]["devices"]]
+    devices = [device for body in bodies for device in body["spec"].get("devices", [])]
     assert [d["name"] for d in listing] == [d["name"] for d in devices]
     for one_listed, device in zip(listing, devices, strict=True):
         assert one_listed["attributes"] == {
@@ -134,9 +135,13 @@ def test_slices_are_what_an_api_server_takes(profile: str | Path) -> None:
         )
 
 
-def test_a_thousand_vfs_are_nine_slices() -> None:
-    """1,024 VFs and their 8 PFs fill eight slices and begin a ninth."""
-    sizes = [len(body["spec"]["devices"]) for body in slices_in(published(BIG_PROFILE).out)]
+def test_a_thousand_vfs_are_seventeen_slices_and_one_of_counters() -> None:
+    """1,024 VFs and their 8 PFs fill sixteen slices of 64; without counters eight of 128."""
+    specs = [body["spec"] for body in slices_in(published(BIG_PROFILE).out)]
+    assert [64] * 16 + [8, 0] == [len(spec.get("devices", [])) for spec in specs]
+    assert 8 == len(specs[-1]["sharedCounters"])
+    bare = run("slices", "--simulate", BIG_PROFILE, "--node", "node-a", "--no-counters")
+    sizes = [len(body["spec"]["devices"]) for body in slices_in(bare.out)]
     assert [128] * 8 + [8] == sizes
 
 

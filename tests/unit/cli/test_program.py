@@ -45,7 +45,7 @@ def test_help_lists_every_command(option: str) -> None:
 def test_help_and_version_import_no_command(arguments: list[str]) -> None:
     """Listing the commands costs none of their imports."""
     loaded = modules_of(*arguments)
-    assert not {f"ibdra_app.cli.{command}" for command in COMMANDS} & loaded
+    assert not {f"ibdra_app.cli.{command.replace('-', '_')}" for command in COMMANDS} & loaded
     assert not (CLIENTS | {"rich", "yaml"}) & loaded
 
 
@@ -54,7 +54,7 @@ def test_every_command_has_help(command: str) -> None:
     """In a process of its own, each command explains itself."""
     ran = run_fresh(command, "--help")
     assert (0, "") == (ran.code, ran.err)
-    assert ran.out.startswith(f"Usage: -c {command} ")
+    assert ran.out.startswith(f"Usage: ibdra {command} ")
     assert "--help" in ran.out
 
 

@@ -18,6 +18,9 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
+_REFUSAL_IN_C = re.compile(r'\brefuse\((?P<text>(?:\s*(?:"(?:[^"\\]|\\.)*"|VERSION))+)')
+_LITERAL_IN_C = re.compile(r'"((?:[^"\\]|\\.)*)"|(VERSION)')
+_FORMAT_IN_C = re.compile(r"%l?[sd]")
 _EXITS = re.compile(r"\s+# exits (\d+)$")
 
 
@@ -90,7 +93,7 @@ def anchors(page: Path) -> frozenset[str]:
 @cache
 def message_patterns() -> tuple[re.Pattern[str], ...]:
     """Make a pattern of every text in the source: whatever is filled in may be anything."""
-    found = set()
+    found = set(_patterns_in_c())
     for path in sorted((ROOT / "src").glob("ibdra_*/**/*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             values = node.values if isinstance(node, ast.JoinedStr) else [node]
@@ -101,6 +104,17 @@ def message_patterns() -> tuple[re.Pattern[str], ...]:
             if sum(len(text) for text in texts if text) >= 15:
                 found.add("".join(".*?" if text is None else re.escape(text) for text in texts))
     return tuple(re.compile(pattern) for pattern in sorted(found))
+
+
+def _patterns_in_c() -> Iterator[str]:
+    """Make a pattern of each refusal of the attach hook, which is C."""
+    for path in sorted((ROOT / "deploy/hook").glob("*.c")):
+        for refusal in _REFUSAL_IN_C.finditer(path.read_text(encoding="utf-8")):
+            pieces = _LITERAL_IN_C.findall(refusal["text"])
+            text = "".join("%s" if version else literal for literal, version in pieces)
+            parts = _FORMAT_IN_C.split(text)
+            if sum(map(len, parts)) >= 15:
+                yield ".*?".join(map(re.escape, parts))
 
 
 def is_a_message(line: str) -> bool:

@@ -195,3 +195,10 @@ def test_a_made_up_message_is_noticed() -> None:
     assert is_a_message("claim a/b (uid) is not prepared on this node: delete the pod; the kubelet "
                         "prepares its claims anew")  # fmt: skip
     assert not is_a_message("claim a/b (uid) is unwell: give it tea")
+
+
+def test_the_attach_hooks_messages_are_known() -> None:
+    """Those that the program on the host writes by itself, in C."""
+    assert is_a_message("the ibdra daemon does not answer at /x (connection refused): start it, "
+                        "the kubelet tries again")  # fmt: skip
+    assert not is_a_message("the ibdra daemon is asleep at /x (connection refused): wake it")

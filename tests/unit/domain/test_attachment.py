@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from ibdra_domain.attachment import attach_steps, origin_of
@@ -37,6 +38,7 @@ from unit.domain.domain_facts import (
 
 HOST, CONTAINER = Place.HOST, Place.CONTAINER
 NO_NETDEV = a_device(netdev=None, netdev_guid=None)
+SHARED_DEVICE = a_device(isolation=RdmaIsolation.SHARED)
 MOVE = MoveRdmaDevice(name="mlx5_0", to=CONTAINER)
 UP = ConfigureLink(index=4, place=CONTAINER, up=True)
 DOWN = ConfigureLink(index=4, place=CONTAINER, up=False)
@@ -194,14 +196,23 @@ def test_the_traffic_class_cannot_be_set_once_the_device_is_away() -> None:
 
 def test_shared_mode_moves_the_interface_only() -> None:
     """The RDMA device is everywhere, and cannot be moved (EOPNOTSUPP)."""
-    assert (MoveLink(index=4, to=CONTAINER),) == attach_steps(a_port(), shared())
-    assert () == attach_steps(a_port(), shared(host=(), container=(a_link(),)))
-    assert () == attach_steps(a_port(device=NO_NETDEV), shared(host=()))
+    port = a_port(device=SHARED_DEVICE)
+    assert (MoveLink(index=4, to=CONTAINER),) == attach_steps(port, shared())
+    assert () == attach_steps(port, shared(host=(), container=(a_link(),)))
+    bare = msgspec.structs.replace(SHARED_DEVICE, netdev=None, netdev_guid=None)
+    assert () == attach_steps(a_port(device=bare), shared(host=()))
+
+
+def test_a_device_allocated_as_isolated_is_not_attached_unisolated() -> None:
+    """The machine may have been switched, or booted, into shared mode since."""
+    port = a_port(device=a_device(isolation=RdmaIsolation.EXCLUSIVE))
+    with pytest.raises(AttachRefused, match="allocated with exclusive RDMA isolation"):
+        attach_steps(port, shared(host=(a_link(),)))
 
 
 def test_shared_mode_sets_the_traffic_class_too() -> None:
     """Once."""
-    port = a_port(config=IbConfig(traffic_class=106))
+    port = a_port(device=SHARED_DEVICE, config=IbConfig(traffic_class=106))
     steps = attach_steps(port, shared(traffic_class=0))
     assert (
         SetTrafficClass(name="mlx5_0", port=1, value=106),

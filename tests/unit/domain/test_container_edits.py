@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,10 +16,12 @@ from ibdra_domain.container_edits import (
     child_name,
     claim_environment,
     container_netdev,
+    node_numbers,
     port_environment,
     to_cdi_spec,
     to_prepared_devices,
 )
+from ibdra_domain.hardware import CharDevice, CharDeviceKind
 from ibdra_domain.ib_config import IbConfig
 from ibdra_domain.ports.driver import PreparedDevice
 from ibdra_domain.preparation import PreparedClaim
@@ -67,7 +70,7 @@ def test_what_is_shared_comes_with_any_device() -> None:
     hook = Hook(
         hook_name="createRuntime",
         path="/opt/ibdra/bin/ibdra-hook",
-        args=("ibdra-hook", "attach", "uid-1"),
+        args=("ibdra-hook", "attach", "uid-1", "231:192"),
         timeout=60,
     )
     assert (hook,) == edits.hooks
@@ -79,6 +82,22 @@ def test_the_hook_is_where_the_settings_say() -> None:
         a_prepared_claim(), hook=HookSettings(path="/x/hook", timeout=7)
     ).container_edits.hooks
     assert ("/x/hook", 7) == (hook.path, hook.timeout)
+
+
+def test_the_helpers_own_options_come_before_its_verb() -> None:
+    """Where socket and marks are not what the helper takes for granted."""
+    hook = HookSettings(options=("--socket", "/run/x.sock"))
+    (written,) = spec_of(a_prepared_claim(), hook=hook).container_edits.hooks
+    assert ("ibdra-hook", "--socket", "/run/x.sock", "attach") == written.args[:4]
+
+
+def test_node_numbers_are_those_of_all_ports_in_their_order() -> None:
+    """And a dash where a claim has no node at all."""
+    umad = CharDevice(kind=CharDeviceKind.UMAD, name="umad0", major=231, minor=0)
+    both = a_prepared_claim(a_port(), msgspec.structs.replace(a_port(), char_devices=(umad,)))
+    assert "231:192,231:0" == node_numbers(both)
+    bare = a_prepared_claim(msgspec.structs.replace(a_port(), char_devices=()))
+    assert "-" == node_numbers(bare)
 
 
 def test_a_node_without_rdma_cm_has_none_to_give() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ibdra_domain.attachment import detach_steps
+from ibdra_domain.attachment import detach_steps, nothing_comes_home
 from ibdra_domain.errors import AttachRefused
 from ibdra_domain.hardware import RdmaIsolation
 from ibdra_domain.ib_config import IbConfig
@@ -235,3 +235,26 @@ def test_what_is_still_on_its_way_is_refused(view: PortView, reason: str) -> Non
     with pytest.raises(AttachRefused, match=reason) as caught:
         detach_steps(a_port(), an_origin(), view)
     assert caught.value.remedy
+
+
+AT_HOME = a_view(rdma_in=frozenset({HOST}), host=(), container=())
+IN_VAIN: dict[str, tuple[PortView, bool]] = {
+    "pulled out": (a_view(exists=False, rdma_in=frozenset(), host=()), True),
+    "pulled out, shared": (shared(exists=False, rdma_in=frozenset(), host=()), True),
+    "home without an interface": (AT_HOME, True),
+    "on its way": (away(rdma_in=frozenset()), False),
+    "in the container": (away(), False),
+    "home with its interface": (a_view(rdma_in=frozenset({HOST}), host=(a_link(),)), False),
+    "home, its interface yet in the container": (
+        a_view(rdma_in=frozenset({HOST}), host=(), container=(a_link(),)),
+        False,
+    ),
+    "shared, the interface in a third namespace": (shared(host=(), container=()), False),
+}
+
+
+@pytest.mark.parametrize("case", IN_VAIN)
+def test_waiting_is_in_vain_only_for_what_cannot_come(case: str) -> None:
+    """An HCA that is gone, or one without an interface where this lives and dies with it."""
+    view, expected = IN_VAIN[case]
+    assert expected is nothing_comes_home(a_port(), view)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ibdra_domain.hardware import CharDeviceKind, SysfsReading, VerbsReading
+from ibdra_domain.hardware import (
+    CharDeviceKind,
+    IsolationDemand,
+    RdmaIsolation,
+    SysfsReading,
+    VerbsReading,
+)
 from unit.domain.domain_facts import (
     PORT_GUID,
     a_char_device,
@@ -56,3 +62,18 @@ def test_facts_cannot_be_changed() -> None:
     port = an_hca().ports[0]
     with pytest.raises(AttributeError):
         port.lid = 3  # type: ignore[misc] # that it cannot be done is the point
+
+
+@pytest.mark.parametrize(
+    ("demand", "expected"),
+    [
+        (IsolationDemand.AUTO, None),
+        (IsolationDemand.EXCLUSIVE, RdmaIsolation.EXCLUSIVE),
+        (IsolationDemand.SHARED, RdmaIsolation.SHARED),
+    ],
+)
+def test_a_demand_is_a_mode_or_whatever_is_there(
+    demand: IsolationDemand, expected: RdmaIsolation | None
+) -> None:
+    """Only `auto` takes any mode."""
+    assert expected is demand.mode

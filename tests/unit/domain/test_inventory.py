@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from ibdra_domain.hardware import Hca, PciFunction, RdmaIsolation, SysfsReading, VerbsReading
-from ibdra_domain.identifiers import ZERO_GUID, Guid, PciAddress
+from ibdra_domain.identifiers import ZERO_GUID, Gid, Guid, PciAddress
 from ibdra_domain.inventory import (
     VF_DEVICE_IDS,
     FunctionType,
@@ -172,10 +172,19 @@ def test_sysfs_alone_is_enough(verbs: tuple[Hca, ...]) -> None:
 
 
 def test_a_zero_guid_is_seen() -> None:
-    """Such a VF cannot register memory; an unknown GUID is another matter."""
+    """Node or port GUID; an unknown GUID is another matter."""
     assert a_vf(node_guid=ZERO_GUID).lacks_guid
     assert not a_vf(node_guid=Guid("0000:0000:0000:0001")).lacks_guid
     assert not a_vf(node_guid=None).lacks_guid
+    zero = Gid("fe80:0000:0000:0000:0000:0000:0000:0000")
+    assert a_vf(link=an_hca_port(gid0=zero)).lacks_guid
+    assert not a_vf(link=an_hca_port(gid0=None)).lacks_guid
+
+
+def test_a_roce_port_without_address_lacks_no_guid() -> None:
+    """Its GIDs come from network addresses: a zero one is an interface without any."""
+    zero = Gid("0000:0000:0000:0000:0000:0000:0000:0000")
+    assert not a_vf(link=an_hca_port(gid0=zero, link_layer=LinkLayer.ETHERNET)).lacks_guid
 
 
 @pytest.mark.parametrize("pci", [None, PciAddress("0000:00:00.0")], ids=["none", "unknown"])

@@ -8,7 +8,7 @@ import pytest
 
 from ibdra_domain.errors import ConfigRefused, DeviceRefused
 from ibdra_domain.ib_config import IbConfig
-from ibdra_domain.identifiers import ZERO_GUID, DeviceName, device_name
+from ibdra_domain.identifiers import ZERO_GUID, DeviceName, Gid, device_name
 from ibdra_domain.inventory import IbDevice, Inventory, Presence
 from ibdra_domain.preparation import PreparedClaim, prepare_claim
 from unit.domain.domain_facts import (
@@ -108,11 +108,19 @@ def test_admin_access_sees_a_device_that_is_away() -> None:
     assert (PF_NODE,) == prepare(away, admin=True).ports[0].char_devices
 
 
-def test_a_device_without_guid_is_refused() -> None:
-    """The remedy is on its PF."""
-    with pytest.raises(DeviceRefused, match="all-zero node GUID") as caught:
-        prepare(a_vf(node_guid=ZERO_GUID))
-    assert "PF" in caught.value.remedy
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"node_guid": ZERO_GUID},
+        {"link": an_hca_port(gid0=Gid("fe80:0000:0000:0000:0000:0000:0000:0000"))},
+    ],
+    ids=["node", "port"],
+)
+def test_a_device_without_guid_is_refused(fields: dict[str, Any]) -> None:
+    """The remedy is a command."""
+    with pytest.raises(DeviceRefused, match="all-zero node or port GUID") as caught:
+        prepare(a_vf(**fields))
+    assert "ibdra provision" in caught.value.remedy
 
 
 def test_a_device_allocated_twice_is_refused() -> None:

@@ -76,3 +76,15 @@ def test_two_namespaces_are_told_apart() -> None:
     """By device and inode, both."""
     assert NetnsId(4, 1) == NetnsId(4, 1)
     assert 4 == len({NetnsId(4, 1), NetnsId(4, 2), NetnsId(5, 1), NetnsId(4, 1, 7)})
+
+
+@pytest.mark.parametrize(
+    ("pod", "expected"),
+    [
+        ("", "process 4711 in net:[4026532000]"),
+        ("jobs/a", "pod jobs/a (process 4711 in net:[4026532000])"),
+    ],
+)
+def test_the_holder_is_named_as_well_as_it_is_known(pod: str, expected: str) -> None:
+    """A message names the pod if the runtime told which it is, and what `ip netns` shows."""
+    assert expected == msgspec.structs.replace(ATTACHMENT, pod=pod).holder

@@ -1,0 +1,1 @@
+"""The attach hook's daemon side: its socket, its marks, its program; the marks in memory."""

@@ -1,0 +1,165 @@
+"""``ibdra run``: the node agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ibdra_app.cli.options import vf_options
+from ibdra_app.container import wired
+from ibdra_app.settings import Settings
+from ibdra_app.sources import node_name, wanted_vfs
+from ibdra_domain.container_edits import HookSettings
+from ibdra_domain.hardware import IsolationDemand
+
+_DEFAULTS = Settings()
+_folder = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command("run")
+@click.option(
+    "--node", default=node_name, envvar="NODE_NAME", metavar="NAME", help="The node's name."
+)
+@click.option(
+    "--kube",
+    type=click.Choice(["memory"]),
+    default="memory",
+    show_default=True,
+    help="Where claims come from and slices go: memory means --claims, and nowhere.",
+)
+@click.option(
+    "--claims",
+    "claims_folder",
+    type=_folder,
+    metavar="DIR",
+    help="With --kube=memory: ResourceClaims, one file each, DIR/NAMESPACE/NAME.json.",
+)
+@click.option(
+    "--rdma-isolation",
+    "isolation",
+    type=click.Choice([demand.value for demand in IsolationDemand]),
+    default=_DEFAULTS.isolation.value,
+    show_default=True,
+    help="The RDMA isolation mode to demand; auto takes the one there is.",
+)
+@vf_options
+@click.option(
+    "--counters/--no-counters",
+    default=True,
+    show_default=True,
+    help="Publish counters that keep a PF and its VFs apart.  Off where monitoring claims with "
+    "admin access must be placed beside them: today's scheduler counts those too.",
+)
+@click.option("--umad", is_flag=True, help="Give ordinary claims their port's umad node too.")
+@click.option(
+    "--kubelet-dir",
+    type=_folder,
+    default=_DEFAULTS.kubelet_folder,
+    show_default=True,
+    metavar="DIR",
+    help="The kubelet's folder.",
+)
+@click.option(
+    "--cdi-dir",
+    type=_folder,
+    default=_DEFAULTS.cdi_folder,
+    show_default=True,
+    metavar="DIR",
+    help="Where CDI specs go; the container runtime must read it.",
+)
+@click.option(
+    "--state-dir",
+    type=_folder,
+    default=_DEFAULTS.state_folder,
+    show_default=True,
+    metavar="DIR",
+    help="Where records go; on a disk of the host.",
+)
+@click.option(
+    "--run-dir",
+    type=_folder,
+    default=_DEFAULTS.run_folder,
+    show_default=True,
+    metavar="DIR",
+    help="Where the hook's socket and marks are; the same path here and on the host.",
+)
+@click.option(
+    "--hook",
+    "hook_path",
+    default=_DEFAULTS.hook.path,
+    show_default=True,
+    metavar="FILE",
+    help="The attach hook, as the host sees it (`ibdra install-hook` puts it there).",
+)
+@click.option(
+    "--instance",
+    envvar="POD_UID",
+    metavar="TEXT",
+    help="What tells two instances apart in a rolling update, best the pod's UID.",
+)
+@click.option(
+    "--simulate", metavar="PROFILE", help="A simulated machine in place of this one, to try it."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log every step.")
+def command(*, verbose: bool, **options: Any) -> None:
+    """Run the driver on this node until SIGTERM or SIGINT.
+
+    Wants root in the host's network and process namespaces.  Devices in use stay where
+    they are when it ends, and are known again when it starts.
+    """
+    import asyncio
+    import logging
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    settings = _settings(**options)
+    wanted_vfs(settings)  # a GUID file that is wrong is told before anything is touched
+    with wired(settings) as container:
+        asyncio.run(_until_stopped(container))
+
+
+def _settings(
+    *, run_dir: Path, hook_path: str, isolation: str, umad: bool, kube: str, **rest: Any
+) -> Settings:
+    """Fill the settings; the helper is told only what it would not take for granted."""
+    del kube  # there is one
+    options: tuple[str, ...] = ()
+    told = Settings(run_folder=run_dir.absolute())
+    if told.run_folder != _DEFAULTS.run_folder:
+        options = ("--socket", str(told.hook_socket), "--marks", str(told.marks_folder))
+    return Settings(
+        node=rest["node"],
+        simulate=rest["simulate"],
+        claims_folder=rest["claims_folder"],
+        kubelet_folder=rest["kubelet_dir"],
+        cdi_folder=rest["cdi_dir"],
+        state_folder=rest["state_dir"],
+        instance=rest["instance"],
+        run_folder=told.run_folder,
+        hook=HookSettings(path=hook_path, options=options),
+        isolation=IsolationDemand(isolation),
+        with_umad=umad,
+        counters=rest["counters"],
+        num_vfs=rest["num_vfs"],
+        pf_vfs=rest["pf_vfs"],
+        guid_file=rest["guid_file"],
+    )
+
+
+async def _until_stopped(container: Any) -> None:
+    import asyncio
+    import logging
+    import signal
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await container.daemon().run(stop)
+    finally:
+        logging.getLogger(__name__).info("done since the start: %s", container.counts())

@@ -1,0 +1,122 @@
+"""The node agent from start to stop: what comes before what, and what ends with what.
+
+Why: the order is what keeps promises.  First what a crash left is put right, then the
+machine must isolate as demanded and have its VFs, then the hook is answered, and only then
+the kubelet is told that there is a driver: it would call at once.  Until the isolation is
+as demanded the node is not ready, and says so again and again; nothing is attached
+meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+from ibdra_app.isolation import ensure_isolation
+from ibdra_app.recovery import Recovery
+from ibdra_app.watching import Watching
+from ibdra_domain.errors import IsolationRefused, KernelRefused
+from ibdra_domain.hardware import IsolationDemand
+from ibdra_domain.ports.netlink import RdmaDevices
+
+_log = logging.getLogger(__name__)
+
+ASK_AGAIN = 10.0
+"""Seconds between two tries to get the isolation mode that is demanded."""
+
+
+class Service(Protocol):
+    """Something that is served from start to stop: the hook's socket, the kubelet's."""
+
+    async def start(self) -> None:
+        """Serve, or raise with nothing left behind."""
+
+    async def stop(self) -> None:
+        """End serving; calls under way get their grace."""
+
+
+class Daemon:
+    """Runs the driver on a node.
+
+    ``provision`` makes the VFs that are wanted.  ``hook`` and ``plugin`` are served in this
+    order, and stopped in the other.
+    """
+
+    def __init__(
+        self,
+        *,
+        recovery: Recovery,
+        watching: Watching,
+        provision: Callable[[], None],
+        rdma: RdmaDevices,
+        demand: IsolationDemand,
+        hook: Service,
+        plugin: Service,
+    ) -> None:
+        self._recovery = recovery
+        self._watching = watching
+        self._provision = provision
+        self._rdma = rdma
+        self._demand = demand
+        self._services = (hook, plugin)
+        self.ready = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set.
+
+        Raises IbdraError if something cannot be started at all; whatever was started is
+        stopped then.  Devices in use stay where they are, and slices stay published.
+        """
+        await asyncio.to_thread(self._recovery.run)
+        await asyncio.to_thread(self._recovery.forget_orphans)
+        if not await self._isolated(stop):
+            return
+        await asyncio.to_thread(self._provision)
+        async with AsyncExitStack() as stack:
+            watcher = asyncio.create_task(self._watching.run(), name="ibdra-watching")
+            stack.push_async_callback(_ended, watcher)
+            for service in self._services:
+                await service.start()
+                stack.push_async_callback(service.stop)
+            self.ready.set()
+            _log.info("ready")
+            await _first_of(stop, watcher)
+            _log.info("stopping")
+            self.ready.clear()
+
+    async def _isolated(self, stop: asyncio.Event) -> bool:
+        """Wait until the machine isolates as demanded; False if it is to stop before that."""
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(ensure_isolation, self._demand, self._rdma)
+            except (IsolationRefused, KernelRefused) as error:
+                if self._demand is IsolationDemand.AUTO:  # no RDMA here, or not yet
+                    _log.warning("RDMA isolation is unknown: %s", error)
+                    return True
+                _log.error("not ready: %s", error)
+            else:
+                return True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), ASK_AGAIN)
+        return False
+
+
+async def _first_of(stop: asyncio.Event, watcher: asyncio.Task[None]) -> None:
+    """Wait for the stop; a watcher that fails ends the daemon, with its error."""
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({waiting, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if watcher.done():
+            watcher.result()
+    finally:
+        waiting.cancel()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
