@@ -68,8 +68,8 @@ class Outcome:
         """Tell the release and how many tests ran, in a line."""
         ran, failed, skipped = self.counts
         return (
-            f"virtual node: kernel {self.kernel.release}: {ran} tests ran in the guest, {failed} "
-            f"failed, {skipped} skipped, {self.seconds:.1f} s{self.findings}"
+            f"virtual node: kernel {self.kernel.release} of {self.kernel.suite}: {ran} tests ran "
+            f"in the guest, {failed} failed, {skipped} skipped, {self.seconds:.1f} s{self.findings}"
         )
 
 

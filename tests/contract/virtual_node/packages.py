@@ -2,18 +2,23 @@
 
 The tests must see what an operator's machine does, so the kernel is Debian's, byte for byte.
 It is unpacked into a cache and never installed: the machine that runs the tests keeps its own.
+The newer one is the newest that Debian has built for any stable release, the next one's
+backports; where those cannot be had it is this release's.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from contract.virtual_node import archive
+from contract.virtual_node.archive import Suite
 
 Wanted = Literal["6.1", "newer"]
 
@@ -29,8 +34,12 @@ _TOOLS = {
     "setpriv": "util-linux",
 }
 _COMPLETE = "complete.json"
-_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-_FETCH_SECONDS = 600
+# What a kernel is divided into, by the age of its packages; not what it takes to install it.
+_PARTS = re.compile(r"linux-(?:binary|headers|kbuild|modules)-")
+# And what the programs among the headers are linked with.
+_PARTS_AND_LIBRARIES = re.compile(rf"{_PARTS.pattern}|lib|zlib")
+_LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
+_LOADER = "ld-linux-x86-64.so.2"
 
 
 class Lacking(Exception):
@@ -39,20 +48,23 @@ class Lacking(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel release unpacked below ``root``."""
+    """A kernel release unpacked below ``root``, and the suite it is of."""
 
     release: str
     root: Path
+    suite: str
 
     @property
     def image(self) -> Path:
         """The bootable kernel."""
-        return self.root / "boot" / f"vmlinuz-{self.release}"
+        beside = self.modules.parent / "vmlinuz"
+        return beside if beside.exists() else self.root / "boot" / f"vmlinuz-{self.release}"
 
     @property
     def modules(self) -> Path:
         """Where its modules lie."""
-        return self.root / "lib" / "modules" / self.release / "kernel"
+        merged = self.root / "usr" / "lib" / "modules" / self.release / "kernel"
+        return merged if merged.exists() else self.root / merged.relative_to(self.root / "usr")
 
     @property
     def headers(self) -> Path:
@@ -76,54 +88,67 @@ def need_tools() -> None:
     if not shutil.which("apt-get"):
         raise Lacking(f"needs {', '.join(missing)} (no apt-get here to install them with)")
     try:
-        _apt("apt-get", "update")
-        _apt("apt-get", "install", "-y", "--no-install-recommends", *missing, "libc6-dev")
+        archive.apt("apt-get", "update")
+        install = ("install", "-y", "--no-install-recommends", *missing, "libc6-dev")
+        archive.apt("apt-get", *install)
     except subprocess.SubprocessError as failure:
-        raise Lacking(f"needs {', '.join(missing)}: {_why(failure)}") from failure
+        raise Lacking(f"needs {', '.join(missing)}: {archive.why(failure)}") from failure
 
 
 def kernel(wanted: Wanted, *, cache: Path) -> Kernel:
     """Give the wanted kernel, from the cache or else from the distribution's archive."""
     root = cache / "kernels" / wanted
     if (root / _COMPLETE).exists():
-        return Kernel(release=json.loads((root / _COMPLETE).read_text())["release"], root=root)
+        known = json.loads((root / _COMPLETE).read_text())
+        if "suite" in known:  # a cache from before kernels of two suites were "newer" has none
+            return Kernel(release=known["release"], root=root, suite=known["suite"])
     if not shutil.which("apt-get"):
         raise Lacking("needs apt-get to fetch a Debian kernel with (none in the cache)")
     shutil.rmtree(root, ignore_errors=True)
-    debs = root / "debs"
-    debs.mkdir(parents=True)
     try:
-        options = _backports(root / "apt") if wanted == "newer" else ()
-        _apt("apt-get", *options, "update")
-        release = _release(options)
-        if wanted != "newer" and not release.startswith(f"{wanted}."):
-            raise Lacking(f"needs Debian's kernel {wanted} (this distribution's is {release})")
-        headers = _depends(f"linux-headers-{release}", options)
-        _apt(
-            "apt-get",
-            *options,
-            "download",
-            f"linux-image-{release}",
-            f"linux-headers-{release}",
-            *(name for name in headers if "-common" in name or "-kbuild-" in name),
-            cwd=debs,
-        )
-        for deb in debs.glob("*.deb"):
-            _run("dpkg-deb", "-x", str(deb), str(root))
+        suites = [Suite("this distribution")]
+        if wanted == "newer":
+            suites = archive.backports(root / "apt")
     except subprocess.SubprocessError as failure:
-        raise Lacking(f"needs the packages of kernel {wanted}: {_why(failure)}") from failure
-    shutil.rmtree(debs)
-    found = Kernel(release=release, root=root)
+        raise Lacking(f"needs Debian's apt: {archive.why(failure)}") from failure
+    reasons: list[str] = []
+    for suite in suites:
+        try:
+            return _fetched(suite, wanted, root=root, instead_of="; ".join(reasons))
+        except subprocess.SubprocessError as failure:
+            reasons.append(f"{suite.name}: {archive.why(failure)}")
+        except Lacking as lacking:
+            reasons.append(f"{suite.name}: {lacking}")
+    raise Lacking(
+        f"needs the packages of kernel {wanted}: "
+        f"{'; '.join(reasons) or 'no Debian archive among the sources of apt'}"
+    )
+
+
+def _fetched(suite: Suite, wanted: Wanted, *, root: Path, instead_of: str) -> Kernel:
+    """Fetch a suite's kernel into a folder, and make its headers usable there."""
+    suite.update()
+    release = _release(suite)
+    if wanted != "newer" and not release.startswith(f"{wanted}."):
+        raise Lacking(f"needs Debian's kernel {wanted} (this distribution's is {release})")
+    roots = (f"linux-image-{release}", f"linux-headers-{release}")
+    follow = _PARTS_AND_LIBRARIES if suite.foreign else _PARTS
+    suite.unpack(suite.closure(roots, follow), into=root)
+    origin = f"{suite.name} (not {instead_of})" if instead_of else suite.name
+    found = Kernel(release=release, root=root, suite=origin)
     _relocate(found.headers / "Makefile", root)
-    (root / _COMPLETE).write_text(json.dumps({"release": release}))
+    if suite.foreign:
+        for folder in (root / "usr" / "lib").glob("linux-kbuild-*"):
+            _wrap_programs(folder, libraries=root / _LIBRARIES)
+    (root / _COMPLETE).write_text(json.dumps({"release": release, "suite": origin}))
     return found
 
 
-def _release(options: Sequence[str]) -> str:
+def _release(suite: Suite) -> str:
     """Say which release the distribution's kernel metapackage stands for now."""
     images = [
         name.removeprefix("linux-image-")
-        for name in _depends("linux-image-amd64", options)
+        for name in suite.depends("linux-image-amd64")
         if name.startswith("linux-image-")
     ]
     if not images:
@@ -131,58 +156,20 @@ def _release(options: Sequence[str]) -> str:
     return images[0]
 
 
-def _backports(state: Path) -> tuple[str, ...]:
-    """Point apt at the archive's backports, with lists of its own beside the machine's."""
-    for folder in ("lists/partial", "cache/archives/partial"):
-        (state / folder).mkdir(parents=True)
-    only = ("Origin: Debian", "Component: main", "Created-By: Packages")
-    targets = _run("apt-get", "indextargets", "--format", "$(SITE) $(CODENAME)", *only)
-    signed = f"[signed-by={_KEYRING}] " if Path(_KEYRING).exists() else ""
-    for line in targets.splitlines():
-        site, codename = line.split()
-        if "-" not in codename:  # not its updates, nor its security archive
-            sources = state / "sources.list"
-            sources.write_text(f"deb {signed}{site} {codename}-backports main\n")
-            return (
-                f"-oDir::Etc::sourcelist={sources}",
-                "-oDir::Etc::sourceparts=/dev/null",
-                f"-oDir::State::lists={state / 'lists'}",
-                f"-oDir::Cache={state / 'cache'}",
-            )
-    raise Lacking("needs a Debian archive among apt's sources, for its backports")
-
-
 def _relocate(makefile: Path, root: Path) -> None:
-    """Let the headers find their common half where it was unpacked."""
-    text = makefile.read_text()
-    makefile.write_text(text.replace(" /usr/src/", f" {root}/usr/src/"))
+    """Let the headers find their halves where they were unpacked."""
+    makefile.write_text(re.sub(r"(?<=[ =])/usr/src/", f"{root}/usr/src/", makefile.read_text()))
 
 
-def _depends(package: str, options: Sequence[str]) -> list[str]:
-    answer = _run("apt-cache", *options, "depends", package)
-    return [line.split()[-1] for line in answer.splitlines() if "Depends:" in line]
-
-
-def _apt(program: str, *arguments: str, cwd: Path | None = None) -> None:
-    # The sandbox user may not write below a cache that only root can enter.
-    _run(program, "-oAPT::Sandbox::User=root", "-q", *arguments, cwd=cwd)
-
-
-def _run(*command: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(
-        command,
-        check=True,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=_FETCH_SECONDS,
-        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"},
+def _wrap_programs(folder: Path, *, libraries: Path) -> None:
+    """Let programs of a newer suite run here, with that suite's loader and libraries."""
+    wrapper = (
+        "#!/bin/sh\n"
+        # Some look for another program beside them, by the name they were called by.
+        f'exec {libraries / _LOADER} --argv0 "$0" --library-path {libraries} "$0.elf" "$@"\n'
     )
-    return done.stdout
-
-
-def _why(failure: subprocess.SubprocessError) -> str:
-    if isinstance(failure, subprocess.CalledProcessError):
-        lines = str(failure.stderr).strip().splitlines()
-        return lines[-1] if lines else str(failure)
-    return str(failure)
+    for program in [path for path in folder.rglob("*") if path.is_file()]:
+        if program.stat().st_mode & 0o111 and program.read_bytes().startswith(b"\x7fELF"):
+            program.rename(f"{program}.elf")
+            program.write_text(wrapper)
+            program.chmod(0o755)

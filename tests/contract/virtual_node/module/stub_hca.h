@@ -7,8 +7,18 @@
 #include <linux/list.h>
 #include <linux/pci.h>
 #include <linux/spinlock.h>
+#include <linux/version.h>
 #include <linux/workqueue.h>
 #include <rdma/ib_verbs.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+#define uverbs_attr_bundle ib_udata /* create_cq's last parameter, before it changed */
+#endif
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+#define STUB_DMAH
+#else
+#define STUB_DMAH struct ib_dmah *dmah, /* one parameter more of reg_user_mr */
+#endif
 
 #define STUB_MAX_VFS 8
 #define STUB_PKEYS 128

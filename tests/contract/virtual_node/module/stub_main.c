@@ -52,11 +52,7 @@ enum ib_port_state stub_state(const struct stub_port *port)
 
 static void stub_event(struct stub_device *stub, enum ib_event_type type)
 {
-	struct ib_event event = {
-		.device = &stub->ib,
-		.event = type,
-		.element.port_num = 1,
-	};
+	struct ib_event event = { .device = &stub->ib, .event = type, .element.port_num = 1 };
 
 	ib_dispatch_event(&event);
 }
@@ -358,7 +354,7 @@ static struct ib_mr *stub_get_dma_mr(struct ib_pd *pd, int access)
 }
 
 static struct ib_mr *stub_reg_user_mr(struct ib_pd *pd, u64 start, u64 length, u64 virt_addr,
-				      int access, struct ib_udata *udata)
+				      int access, STUB_DMAH struct ib_udata *udata)
 {
 	return ERR_PTR(-EOPNOTSUPP);
 }

@@ -5,12 +5,7 @@
  * waits for exactly these completions.
  */
 #include <linux/slab.h>
-#include <linux/version.h>
 #include "stub_hca.h"
-
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
-#define uverbs_attr_bundle ib_udata /* create_cq's last parameter, before it changed */
-#endif
 
 static void stub_forget(struct list_head *works)
 {
