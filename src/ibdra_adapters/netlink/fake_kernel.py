@@ -43,8 +43,8 @@ class FakeKernel:
     ----------
     ipoib_follows_device:
         Newer kernels re-create an interface in its device's namespace, those before
-        about 6.17 in the initial one.  Kernels that new (from 6.2) also rename an
-        interface that is up.
+        about 6.17 in the initial one.  To kernels that new a move to where a device is
+        already is nothing, and (from 6.2) they rename an interface that is up.
     return_delay:
         Seconds until what was in a dead namespace is at home; real kernels take 0.1.
     """
@@ -174,13 +174,14 @@ class FakeKernel:
         return tuple(d.name for d in self.devices.values() if shared or d.netns == netns)
 
     def move_device(self, name: str, *, source: NetnsId, target: NetnsId) -> None:
-        """Move a device; also to where it is already, with all that this destroys."""
+        """Move a device; older kernels also to where it is, with all that this destroys."""
         if self.isolation is RdmaIsolation.SHARED:
             raise refused(f"{name} cannot be moved in shared mode", errno.EOPNOTSUPP)
         device = self.devices.get(name)
         if device is None or device.netns != source:
             raise refused(f"there is no RDMA device {name} in {source}", errno.ENODEV)
-        self._re_create(device, target)
+        if source != target or not self.ipoib_follows_device:
+            self._re_create(device, target)
 
     def links_of(self, netns: NetnsId) -> Iterator[FakeLink]:
         """Give a namespace's interfaces."""

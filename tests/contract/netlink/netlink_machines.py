@@ -15,6 +15,7 @@ from typing import Protocol
 import pytest
 
 from contract.netlink.kernel_machine import IN_GUEST, KernelMachine, devices
+from contract.virtual_node.inside import IS_STABLE
 from ibdra_adapters.netlink.fake import FakeLinks, FakeNamespaces, FakeRdmaDevices
 from ibdra_adapters.netlink.fake_kernel import FakeKernel, FakePort
 from ibdra_domain.errors import KernelRefused

@@ -22,6 +22,8 @@ RDMA = Path("/sys/class/infiniband")
 NODES = Path("/dev/infiniband")
 # The distribution's own kernel, not one of its backports'.
 IS_STABLE = os.uname().release.startswith("6.1.")
+# 6.12 has one namespace for all names, 7.3 one for each network namespace.
+NAMES_ARE_GLOBAL = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (6, 13)
 _SECONDS = 15.0
 
 
