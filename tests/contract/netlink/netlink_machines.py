@@ -227,8 +227,8 @@ FAKES = {
     "exclusive-newer": _fake(RdmaIsolation.EXCLUSIVE, follows=True),
     "shared": _fake(RdmaIsolation.SHARED),
 }
-# In shared mode kernels do not differ: the stable one is asked.
-_MODES = tuple(RdmaIsolation) if IS_STABLE else (RdmaIsolation.EXCLUSIVE,)
+# In shared mode kernels do not differ: the newer one is asked.
+_MODES = (RdmaIsolation.EXCLUSIVE,) if IS_STABLE else tuple(RdmaIsolation)
 KERNELS = {f"kernel-{isolation}": _kernel(isolation) for isolation in _MODES}
 MACHINES = KERNELS if IN_GUEST else FAKES
 EXCLUSIVE = [kind for kind in MACHINES if "exclusive" in kind]

@@ -179,7 +179,8 @@ class KernelUnderTest:
                 self.sriov.bind(pf, DRIVER)
             self.sriov.set_num_vfs(pf, 0)
             self.sriov.set_autoprobe(pf, enabled=True)
-            eventually(lambda pf=pf: netdev_of(self, pf))  # type: ignore[misc]  # a default binds the loop's value
+            interfaces = Path("/sys/bus/pci/devices", pf, "net")
+            eventually(lambda at=interfaces: list(at.iterdir()))  # type: ignore[misc]  # a default binds the loop's value
         eventually(self._is_switched)  # refused while a dead process' namespace is cleaned up
 
     def _is_switched(self) -> bool:

@@ -22,7 +22,9 @@ from contract.virtual_node.packages import Lacking, Wanted
 
 _LACKING = 77
 _PYTEST = (
-    *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
+    # Looking for plugins and loading those not needed takes the emulated processor seconds.
+    *("env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", sys.executable, "-m", "pytest"),
+    *("-p", "pytest_asyncio.plugin", "-p", "no:cacheprovider"),
     *("--junitxml=/run/virtual-node/junit.xml", "-o", "junit_family=xunit1"),
 )
 

@@ -21,11 +21,7 @@ pytestmark = [
 PROGRAM = Path(sys.executable).with_name("ibdra")
 
 
-# What newer kernels do differently with interfaces, they do in exclusive mode only.
-MODES = ["exclusive", "shared"] if inside.IS_STABLE else ["exclusive"]
-
-
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(scope="module", params=["exclusive", "shared"])
 def mode(request: pytest.FixtureRequest) -> Iterator[str]:
     """Switch the RDMA mode, which wants all other namespaces gone, and back at the end."""
     inside.eventually(lambda: inside.run(f"rdma system set netns {request.param}") == "")
