@@ -22,8 +22,6 @@ _KERNEL_ARGUMENTS = (
     "random.trust_cpu=on",
     "tsc=reliable",
     "mitigations=off",
-    # Else every namespace and interface that goes waits for grace periods, most of its time.
-    "rcupdate.rcu_expedited=1",
     "loglevel=4",
 )
 
