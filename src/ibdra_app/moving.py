@@ -169,8 +169,8 @@ class Mover:
         return next(
             (
                 node.rdma_device
-                for node in self._sysfs.char_devices()
-                if node.kind is CharDeviceKind.UVERBS and node.pci == pci
+                for node in self._sysfs.char_devices(pci)
+                if node.kind is CharDeviceKind.UVERBS
             ),
             None,
         )

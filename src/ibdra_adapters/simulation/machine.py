@@ -143,9 +143,9 @@ class SimulatedSysfs:
         """Fulfil the port."""
         return self._tree.pkey_table(rdma_device, port)
 
-    def char_devices(self) -> tuple[CharDevice, ...]:
+    def char_devices(self, below: PciAddress | None = None) -> tuple[CharDevice, ...]:
         """Fulfil the port."""
-        return self._tree.char_devices()
+        return self._tree.char_devices(below)
 
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Fulfil the port."""

@@ -10,7 +10,7 @@ import errno
 
 from ibdra_domain.errors import HardwareUnreadable, KernelRefused
 from ibdra_domain.hardware import CharDevice, SysfsReading
-from ibdra_domain.identifiers import Pkey
+from ibdra_domain.identifiers import PciAddress, Pkey
 
 
 class FakeSysfs:
@@ -50,9 +50,9 @@ class FakeSysfs:
             table.pop()
         return tuple(table)
 
-    def char_devices(self) -> tuple[CharDevice, ...]:
+    def char_devices(self, below: PciAddress | None = None) -> tuple[CharDevice, ...]:
         """Fulfil the port."""
-        return self.nodes
+        return tuple(node for node in self.nodes if below is None or node.pci == below)
 
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Fulfil the port."""

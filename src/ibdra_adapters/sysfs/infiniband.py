@@ -90,14 +90,18 @@ def read_pkeys(tree: Tree, name: str, port: int) -> tuple[Pkey, ...] | None:
     return tuple(table)
 
 
-def read_char_devices(tree: Tree) -> list[CharDevice]:
-    """List uverbs, umad and issm nodes of all namespaces, and ``rdma_cm``."""
+def read_char_devices(tree: Tree, below: PciAddress | None = None) -> list[CharDevice]:
+    """List uverbs, umad and issm nodes of all namespaces, and ``rdma_cm``; or one function's."""
     found = []
     for folder in ("class/infiniband_verbs", "class/infiniband_mad"):
         for name in tree.names(folder):
             match = _NUMBERED_NODE.match(name)
-            numbers = tree.parsed(f"{folder}/{name}/dev", _device_numbers) if match else None
-            if match is None or numbers is None:
+            if match is None:
+                continue
+            if below is not None and function_below(tree, f"{folder}/{name}") != below:
+                continue
+            numbers = tree.parsed(f"{folder}/{name}/dev", _device_numbers)
+            if numbers is None:
                 continue
             kind = CharDeviceKind(match[1])
             port = 0
@@ -118,6 +122,8 @@ def read_char_devices(tree: Tree) -> list[CharDevice]:
                     pci=function_below(tree, f"{folder}/{name}"),
                 )
             )
+    if below is not None:
+        return found
     numbers = tree.parsed("class/misc/rdma_cm/dev", _device_numbers, optional=True)
     if numbers is not None:
         kind = CharDeviceKind.RDMA_CM

@@ -58,9 +58,9 @@ class SysfsTree:
             )
         return table
 
-    def char_devices(self) -> tuple[CharDevice, ...]:
+    def char_devices(self, below: PciAddress | None = None) -> tuple[CharDevice, ...]:
         """Fulfil the port."""
-        return tuple(infiniband.read_char_devices(Tree(self._root)))
+        return tuple(infiniband.read_char_devices(Tree(self._root), below))
 
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Fulfil the port; -1 where the file is there and nothing is set."""

@@ -132,9 +132,10 @@ class KernelSysfs(FakeSysfs):
         super().__init__(traffic_classes=dict.fromkeys(all_ports(), TRAFFIC_CLASS))
         self._kernel = kernel
 
-    def char_devices(self) -> tuple[CharDevice, ...]:
+    def char_devices(self, below: PciAddress | None = None) -> tuple[CharDevice, ...]:
         """Fulfil the port."""
-        return self._kernel.char_devices()
+        nodes = self._kernel.char_devices()
+        return tuple(node for node in nodes if below is None or node.pci == below)
 
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Fulfil the port."""

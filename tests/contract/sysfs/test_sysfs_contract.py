@@ -10,6 +10,7 @@ import pytest
 from contract.sysfs.kernel_sysfs import IN_GUEST, KernelMachine
 from contract.sysfs.sysfs_machines import FakeMachine, Machine, TreeMachine
 from ibdra_domain.errors import HardwareUnreadable, KernelRefused
+from ibdra_domain.identifiers import PciAddress
 
 MADE = ["fake", "tree"]
 
@@ -76,6 +77,15 @@ def test_lists_the_nodes_there_are(machine: Machine) -> None:
     nodes = machine.add_nodes()
     assert set(nodes) == set(machine.sysfs.char_devices())
     assert len(nodes) == len(machine.sysfs.char_devices())
+
+
+def test_lists_one_functions_nodes(machine: Machine) -> None:
+    """Those of others, and those of none, are left out."""
+    nodes = machine.add_nodes()
+    for function in {node.pci for node in nodes} - {None}:
+        found = machine.sysfs.char_devices(function)
+        assert {node for node in nodes if node.pci == function} == set(found)
+    assert () == machine.sysfs.char_devices(PciAddress("0000:ff:1f.7"))
 
 
 def test_without_nodes_lists_none(made: Machine) -> None:

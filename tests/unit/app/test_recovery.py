@@ -122,8 +122,10 @@ def test_after_a_reboot_specs_have_the_numbers_of_this_boot(node: Node) -> None:
     old = node.spec(claim)
     for name in ("mlx5_1", "mlx5_0v0"):
         node.kernel.remove_device(name)
-    netns = node.kernel.init_netns
-    node.kernel.move_device("mlx5_0v1", source=netns, target=netns)
+    host = node.kernel.init_netns
+    pod = node.kernel.processes[node.kernel.start_process()]
+    node.kernel.move_device("mlx5_0v1", source=host, target=pod)
+    node.kernel.move_device("mlx5_0v1", source=pod, target=host)
 
     fresh = node.restarted()
     fresh.container.recovery().run()

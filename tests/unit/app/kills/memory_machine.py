@@ -25,7 +25,7 @@ from ibdra_domain.hardware import (
     SysfsReading,
     VerbsReading,
 )
-from ibdra_domain.identifiers import Pkey
+from ibdra_domain.identifiers import PciAddress, Pkey
 from ibdra_domain.inventory import MELLANOX
 
 UNSET = -1
@@ -110,9 +110,10 @@ class MemorySysfs:
         pkeys = self._machine.hcas[rdma_device].ports[port - 1].pkeys
         return tuple(Pkey(int(pkey, 16)) for pkey in pkeys)
 
-    def char_devices(self) -> tuple[CharDevice, ...]:
+    def char_devices(self, below: PciAddress | None = None) -> tuple[CharDevice, ...]:
         """Fulfil the port."""
-        return self._machine.kernel.char_devices()
+        nodes = self._machine.kernel.char_devices()
+        return tuple(node for node in nodes if below is None or node.pci == below)
 
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Fulfil the port."""
