@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ibdra_app.waiting import Waiter
 from ibdra_domain.errors import AttachRefused, KernelRefused, NotSettled
-from ibdra_domain.hardware import CharDeviceKind
+from ibdra_domain.hardware import CharDeviceKind, RdmaIsolation
 from ibdra_domain.identifiers import PciAddress
 from ibdra_domain.ports.events import Events
 from ibdra_domain.ports.netlink import Links, Netns, NetnsId, RdmaDevices
@@ -101,16 +101,22 @@ class Mover:
         now = self._name_now(device.pci)
         name = now or device.rdma_device
         links = {place: self._links.list(spaces.at(place)) for place in spaces.places}
+        isolation = self._rdma.isolation()
+        # By its function, where that can be: another device may have its name elsewhere.
+        rdma_in = {Place.HOST} if name in self._sysfs.rdma_devices(device.pci) else set()
+        if isolation is RdmaIsolation.SHARED or not rdma_in:
+            away = set(spaces.places) - {Place.HOST}
+            rdma_in |= {place for place in away if name in self._rdma.names(spaces.at(place))}
         return PortView(
-            isolation=self._rdma.isolation(),
+            isolation=isolation,
             rdma_device=name,
-            rdma_in=frozenset(
-                place for place in spaces.places if name in self._rdma.names(spaces.at(place))
-            ),
+            rdma_in=frozenset(rdma_in),
             exists=now is not None,
             host=links[Place.HOST],
             container=links.get(Place.CONTAINER, ()),
-            traffic_class=self._sysfs.traffic_class(name, device.port),
+            traffic_class=(
+                self._sysfs.traffic_class(name, device.port) if Place.HOST in rdma_in else None
+            ),
         )
 
     def settle(self, port: PreparedPort, spaces: Spaces, plan: Plan, *, patience: float) -> None:

@@ -147,6 +147,10 @@ class SimulatedSysfs:
         """Fulfil the port."""
         return self._tree.char_devices(below)
 
+    def rdma_devices(self, pci: PciAddress) -> tuple[str, ...]:
+        """Fulfil the port."""
+        return self._tree.rdma_devices(pci)
+
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Fulfil the port."""
         return self._tree.traffic_class(rdma_device, port)

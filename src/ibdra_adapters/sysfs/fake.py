@@ -54,6 +54,10 @@ class FakeSysfs:
         """Fulfil the port."""
         return tuple(node for node in self.nodes if below is None or node.pci == below)
 
+    def rdma_devices(self, pci: PciAddress) -> tuple[str, ...]:
+        """Fulfil the port."""
+        return tuple(hca.name for hca in self.reading.hcas if hca.pci == pci)
+
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Fulfil the port."""
         return self.traffic_classes.get((rdma_device, port))

@@ -62,6 +62,10 @@ class SysfsTree:
         """Fulfil the port."""
         return tuple(infiniband.read_char_devices(Tree(self._root), below))
 
+    def rdma_devices(self, pci: PciAddress) -> tuple[str, ...]:
+        """Fulfil the port."""
+        return tuple(Tree(self._root).names(f"bus/pci/devices/{pci}/infiniband"))
+
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Fulfil the port; -1 where the file is there and nothing is set."""
         try:

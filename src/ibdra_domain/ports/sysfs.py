@@ -30,6 +30,13 @@ class Sysfs(Protocol):
         With ``below`` only that function's, which costs a tenth on a machine of many.
         """
 
+    def rdma_devices(self, pci: PciAddress) -> tuple[str, ...]:
+        """Name the RDMA devices on a function that are in this namespace; mostly one.
+
+        A device's name does not tell where it is: on newer kernels (seen on 7.3) each
+        namespace has names of its own, and another device may have the same elsewhere.
+        """
+
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Read the port's default traffic class.
 

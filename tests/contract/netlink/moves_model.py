@@ -137,6 +137,12 @@ class KernelSysfs(FakeSysfs):
         nodes = self._kernel.char_devices()
         return tuple(node for node in nodes if below is None or node.pci == below)
 
+    def rdma_devices(self, pci: PciAddress) -> tuple[str, ...]:
+        """Fulfil the port."""
+        at_home = self._kernel.visible(self._kernel.init_netns)
+        found = (x.name for x in self._kernel.devices.values() if x.pci == pci)
+        return tuple(name for name in found if name in at_home)
+
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Fulfil the port."""
         at_home = rdma_device in self._kernel.visible(self._kernel.init_netns)

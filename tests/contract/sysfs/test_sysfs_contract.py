@@ -88,6 +88,15 @@ def test_lists_one_functions_nodes(machine: Machine) -> None:
     assert () == machine.sysfs.char_devices(PciAddress("0000:ff:1f.7"))
 
 
+def test_a_device_is_known_by_its_function(machine: Machine) -> None:
+    """Each function with a device in our namespace names it; others name none."""
+    hcas = machine.reading.hcas
+    for function in machine.reading.functions:
+        expected = tuple(hca.name for hca in hcas if hca.pci == function.address)
+        assert expected == machine.sysfs.rdma_devices(function.address)
+    assert () == machine.sysfs.rdma_devices(PciAddress("0000:ff:1f.7"))
+
+
 def test_without_nodes_lists_none(made: Machine) -> None:
     """A kernel without ib_uverbs is no error."""
     assert () == made.sysfs.char_devices()

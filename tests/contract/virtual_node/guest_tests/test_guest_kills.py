@@ -8,6 +8,7 @@ the API server and the hook's marks.
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from ibdra_app.container import Container
 from ibdra_app.ledger import Ledger
 from ibdra_app.settings import Settings
 from ibdra_app.sources import KernelPorts, make_kernel
-from ibdra_domain.errors import AttachRefused, IbdraError
+from ibdra_domain.errors import AttachRefused, IbdraError, KernelRefused
 from ibdra_domain.hardware import RdmaIsolation
 from ibdra_domain.ports.driver import ClaimRef
 from ibdra_domain.ports.runtime import ContainerStart
@@ -68,6 +69,7 @@ class GuestSite:
 
     def __init__(self, folder: Path, known: Sequence[Device]) -> None:
         self.rdma, address, self.guid, self.netdev = known[1]
+        self.other, self.pci = known[0].name, address
         self.machine = KernelMachine(RdmaIsolation.EXCLUSIVE, known)
         inside.write(inside.PCI / address / "stub_pkeys", "0xffff 0x8001")
         self.folder = folder
@@ -260,6 +262,28 @@ def test_a_pod_that_dies_unseen_loses_nothing(site: GuestSite) -> None:
     assert "namespace that has died: its devices are home" in note
     assert site.before == site.at_home()
     site.unprepare(claim)
+    see_it_over(site)
+
+
+def test_another_device_of_its_name_is_left_alone(site: GuestSite) -> None:
+    """Where names are a namespace's own: the way home waits, and the other is not touched."""
+    claim, pid = site.prepared(), site.machine.start_process()
+    site.attach(claim, pid)
+    take_its_name = f"rdma dev set {site.other} name {site.rdma}"
+    if inside.NAMES_ARE_GLOBAL:
+        with pytest.raises(RuntimeError, match="File exists"):
+            inside.run(take_its_name)
+    else:
+        inside.run(take_its_name)
+        answer = site.driver.preparing().unprepare([claim])[claim.uid]
+        assert isinstance(answer, KernelRefused)
+        assert "EEXIST" == errno.errorcode[answer.errno]
+    site.machine.end_process_unseen(pid)
+    site.unprepare(claim)
+    if not inside.NAMES_ARE_GLOBAL:
+        inside.run(f"rdma dev set {site.rdma} name {site.other}")
+        (function,) = (x for x in inside.physical_functions() if x.name == site.pci)
+        inside.run(f"rdma dev set {inside.rdma_device(function)} name {site.rdma}")
     see_it_over(site)
 
 

@@ -115,6 +115,11 @@ class MemorySysfs:
         nodes = self._machine.kernel.char_devices()
         return tuple(node for node in nodes if below is None or node.pci == below)
 
+    def rdma_devices(self, pci: PciAddress) -> tuple[str, ...]:
+        """Fulfil the port."""
+        found = (x.name for x in self._machine.kernel.devices.values() if x.pci == pci)
+        return tuple(name for name in found if self._machine.at_home(name))
+
     def traffic_class(self, rdma_device: str, port: int) -> int | None:
         """Fulfil the port."""
         machine = self._machine

@@ -129,6 +129,7 @@ def test_what_changes_is_what_is_counted_as_changing(room: Path) -> None:
         *("claims.get", "namespaces.host", "namespaces.of_process", "namespaces.find"),
         *("rdma.isolation", "rdma.names", "links.list", "verbs.read", "events.wait"),
         *("sysfs.read", "sysfs.char_devices", "sysfs.traffic_class", "sysfs.pkey_table"),
+        "sysfs.rdma_devices",
         *("cdi.read", "cdi.keys", "marks.claims"),
     }
     seen = set()
