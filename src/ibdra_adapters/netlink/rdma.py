@@ -42,6 +42,8 @@ _REMEDIES = {
     errno.EOPNOTSUPP: "the machine is in shared RDMA mode, or the device's driver cannot move",
     errno.EPROTONOSUPPORT: "load the kernel module ib_core",
     errno.EPERM: "run the driver with CAP_NET_ADMIN",
+    errno.EEXIST: "another RDMA device has its name there: give that one another, "
+    "`rdma dev set NAME name OTHER`",
     errno.ENODEV: "the device has gone, or is in another namespace",
 }
 

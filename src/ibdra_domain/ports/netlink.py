@@ -72,7 +72,7 @@ class Namespaces(Protocol):
 
 
 class RdmaDevices(Protocol):
-    """RDMA devices, by name: names are unique over all namespaces."""
+    """RDMA devices, by name: unique in a namespace, and on older kernels over all of them."""
 
     def isolation(self) -> RdmaIsolation:
         """Tell the machine's mode."""
@@ -86,7 +86,8 @@ class RdmaDevices(Protocol):
     def move(self, name: str, *, source: Netns, target: Netns) -> None:
         """Move a device; everything above it is torn down and made anew (D5).
 
-        Also if it is there already: look first.  EOPNOTSUPP in shared mode.
+        On older kernels also if it is there already: look first.  EOPNOTSUPP in shared
+        mode, EEXIST if another there has its name.
         """
 
 
