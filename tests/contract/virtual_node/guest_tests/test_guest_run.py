@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -126,6 +127,10 @@ class Node:
             timeout=_SECONDS,
         )
 
+    def published(self) -> int:
+        """Tell how many devices the daemon published last."""
+        return int(re.findall(r"(\d+) devices published", self.log())[-1])
+
     def log(self) -> str:
         """Give what the daemon said."""
         return (self.folder / "daemon.log").read_text()
@@ -210,5 +215,9 @@ def test_a_claims_way_through_the_death_of_the_daemon(node: Node) -> None:
     assert before == (inside.read(Path("/sys/class/net", netdev, "mtu")), inside.read(tc))
     assert [] == [p for f in ("cdi", "state") for p in (node.folder / f).iterdir()]
     assert [] == list((node.folder / "run/attached").iterdir())
+    # A VF that comes is published, and one that goes is not any more.
+    with inside.virtual(inside.physical_functions()[1], 1):
+        inside.eventually(lambda: node.published() == 4)
+    inside.eventually(lambda: node.published() == 3)
     assert 0 == node.end(signal.SIGTERM)
     assert [] == [p for f in ("kubelet", "run") for p in (node.folder / f).rglob("*.sock")]
