@@ -31,7 +31,6 @@ IN_GUEST: dict[Wanted, tuple[str, ...]] = {
     "6.1": (
         *_BOTH,
         f"{_OWN}/test_guest_adapters.py",
-        f"{_OWN}/test_guest_devices.py",
         f"{_OWN}/test_guest_run.py",
         "tests/contract/sysfs/test_sysfs_contract.py",
         "tests/contract/verbs/test_verbs_contract.py",
@@ -45,6 +44,7 @@ IN_GUEST: dict[Wanted, tuple[str, ...]] = {
         "-knot kernel-shared or test_netlink_shared",
         f"{_OWN}/test_guest_adapters_exclusive.py",
         f"{_OWN}/test_guest_demo.py",
+        f"{_OWN}/test_guest_devices.py",
         f"{_OWN}/test_guest_kills.py",
         f"{_OWN}/test_guest_sriov.py",
         f"{_NETLINK}/test_netlink_shared.py",
