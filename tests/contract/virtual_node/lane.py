@@ -46,7 +46,6 @@ IN_GUEST: dict[Wanted, tuple[str, ...]] = {
         f"{_OWN}/test_guest_demo.py",
         f"{_OWN}/test_guest_devices.py",
         f"{_OWN}/test_guest_kills.py",
-        f"{_OWN}/test_guest_sriov.py",
         f"{_NETLINK}/test_netlink_shared.py",
     ),
 }
