@@ -235,7 +235,7 @@ def see_it_over(site: GuestSite) -> None:
 def test_a_kill_while_attaching_loses_nothing(
     site: GuestSite, record_property: Callable[[str, object], None]
 ) -> None:
-    """After any change of an attach, the next driver brings the HCA home or keeps it whole."""
+    """After changes of an attach, the next driver brings the HCA home or keeps it whole."""
     claim, pid = site.prepared(), site.machine.start_process()
     site.blade.arm()
     site.attach(claim, pid)
