@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 PROFILE ?= dgx-h100
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-domain test-rest test-node check format bench lock clean
+.PHONY: help demo test test-domain test-rest test-cluster test-node check format bench lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -16,7 +16,7 @@ help: ## what there is
 demo: $(READY) ## the driver's whole job on a simulated node (PROFILE=azure-nd-h100-v5 for another)
 	@$(BIN)/ibdra demo --simulate $(PROFILE)
 
-test: test-domain test-rest test-node ## all tests that this machine can run; what it cannot is said as a skip
+test: test-domain test-rest test-cluster test-node ## all tests that this machine can run; what it cannot is said as a skip
 
 test-domain: $(READY)
 	$(BIN)/coverage erase
@@ -24,9 +24,12 @@ test-domain: $(READY)
 	$(BIN)/coverage report --fail-under=95
 
 test-rest: $(READY)
-	$(BIN)/pytest -q -n auto tests --ignore=tests/unit/domain
+	$(BIN)/pytest -q -n auto tests --ignore=tests/unit/domain --ignore=tests/contract/cluster
 
 # 77 is a skip, with its reason printed; none is allowed where IBDRA_NO_SKIPS is set.
+test-cluster: $(READY) ## real Kubernetes control planes, newest and oldest (Go; the first run builds them)
+	$(BIN)/python tests/contract/cluster || { [ $$? = 77 ] && [ -z "$$IBDRA_NO_SKIPS" ]; }
+
 test-node: $(READY) ## the kernel's part on virtual InfiniBand nodes (QEMU; root on Debian 12; fetches both)
 	$(BIN)/python tests/contract/virtual_node || { [ $$? = 77 ] && [ -z "$$IBDRA_NO_SKIPS" ]; }
 

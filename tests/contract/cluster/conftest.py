@@ -1,0 +1,65 @@
+"""Fixtures: a control plane of each release, an administrator, a namespace and a node.
+
+Each release runs once for all tests that want it.  A test shares it with others: it has a
+namespace and a node of its own, and removes what else it makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from contract.cluster.control_plane import building
+from contract.cluster.control_plane.admin import Admin
+from contract.cluster.control_plane.running import ControlPlane
+
+RAN = pytest.StashKey[dict[str, str]]()
+
+
+@pytest.fixture(scope="session", params=building.kubernetes_minors())
+def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
+    """Give a running control plane of each release, or skip the test."""
+    try:
+        wanted = ControlPlane(request.param)
+    except building.Lacking as reason:
+        pytest.skip(str(reason))
+    with wanted as running:
+        ran = request.config.stash.setdefault(RAN, {})
+        ran[running.version] = building.etcd().version
+        yield running
+
+
+@pytest.fixture
+def admin(control_plane: ControlPlane) -> Admin:
+    """Give somebody who may do everything."""
+    return Admin.of(control_plane.kubeconfig)
+
+
+@pytest.fixture
+def namespace(admin: Admin) -> Iterator[str]:
+    """Give a namespace of the test's own."""
+    made = admin.create_namespace()
+    yield made
+    admin.delete_namespace(made)
+
+
+@pytest.fixture
+def node(admin: Admin) -> Iterator[str]:
+    """Give a node that pods are bound to, though nothing runs there."""
+    name = f"node-{uuid4().hex[:8]}"
+    admin.register_node(name)
+    yield name
+    admin.delete("Node", name)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say which releases the tests ran on."""
+    ran = config.stash.get(RAN, {})
+    if ran:
+        tests = sum(len(terminalreporter.stats.get(end, ())) for end in ("passed", "failed"))
+        versions, etcd = " and ".join(ran), ran[next(iter(ran))]
+        terminalreporter.write_line(f"cluster: Kubernetes {versions}, etcd {etcd}: {tests} tests")
