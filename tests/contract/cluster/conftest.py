@@ -6,7 +6,7 @@ namespace and a node of its own, and removes what else it makes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from uuid import uuid4
 
 import pytest
@@ -52,6 +52,18 @@ def node(admin: Admin) -> Iterator[str]:
     admin.register_node(name)
     yield name
     admin.delete("Node", name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the control plane complained about with a test that failed on it."""
+    report = yield
+    running = getattr(item, "funcargs", {}).get("control_plane")
+    if report.failed and running is not None:
+        report.sections.append(("the control plane's complaints", running.complaints()))
+    return report
 
 
 def pytest_terminal_summary(

@@ -21,6 +21,7 @@ _LACKING = 77
 def main(arguments: Sequence[str]) -> int:
     """Build, then run pytest with these arguments."""
     try:
+        building.check_machine()
         for build in building.all_builds():
             building.commands(build)
     except building.Lacking as reason:

@@ -29,5 +29,6 @@ if __name__ == "__main__":
             print(f"export KUBECONFIG={running.kubeconfig}", flush=True)  # noqa: T201
             with contextlib.suppress(KeyboardInterrupt):
                 signal.pause()
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave a part
     except building.Lacking as reason:
         sys.exit(str(reason))

@@ -27,6 +27,7 @@ CACHE = Path(__file__).parents[4] / ".cache/cluster"
 
 _SECONDS_BETWEEN_REPORTS = 30.0
 _VERSION_VARIABLES = "k8s.io/component-base/version"
+_TOOLS = {"openssl": "for certificates", "setpriv": "to end what it starts"}
 _CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
@@ -101,6 +102,13 @@ def etcd() -> Build:
 def all_builds() -> tuple[Build, ...]:
     """List all that the tests want."""
     return (etcd(), *(kubernetes(minor) for minor in kubernetes_minors()))
+
+
+def check_machine() -> None:
+    """Raise `Lacking` if a program is missing that a control plane wants."""
+    for name, what_for in _TOOLS.items():
+        if shutil.which(name) is None:
+            raise Lacking(f"needs {name} {what_for}: install it")
 
 
 def commands(build: Build) -> Path:

@@ -69,6 +69,7 @@ def _etcd(options: Options, *, folder: Path) -> list[str]:
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster=test={peer}",
         "--unsafe-no-fsync",
+        "--log-level=warn",
     ]
 
 

@@ -8,6 +8,7 @@ control plane.
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -74,9 +75,15 @@ class Process:
 
     def tail(self, lines: int = _TAIL_LINES) -> str:
         """Give the last lines of its log."""
-        if not self.log.exists():
-            return "(no log)"
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self._lines()[-lines:])
+
+    def complaints(self, lines: int = 10) -> str:
+        """Give the last warnings and errors of its log, which is in klog's form."""
+        found = [line for line in self._lines() if re.match(r"[WEF]\d{4} ", line)]
+        return "\n".join(found[-lines:])
+
+    def _lines(self) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
 
     def _the_running(self) -> subprocess.Popen[bytes]:
         if self._running is None or self._running.poll() is not None:

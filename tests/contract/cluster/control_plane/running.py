@@ -7,12 +7,13 @@ Nothing is kept safe on disk: a test's data need not survive this machine.
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +24,7 @@ from contract.cluster.control_plane.kubeconfigs import Server, with_certificate
 from contract.cluster.control_plane.processes import Process, Starter
 
 _ADDRESS = "127.0.0.1"
+_PREFIX = "ibdra-cp-"
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.05
 _ROOM_IN_MEMORY = 2 << 30
@@ -55,6 +57,7 @@ class ControlPlane:
         controllers: Iterable[str] = ("*",),
         runtime_config: Mapping[str, bool] | None = None,
     ) -> None:
+        building.check_machine()
         build = building.kubernetes(minor)
         self.version = build.version
         self._options = commands.Options(
@@ -67,8 +70,10 @@ class ControlPlane:
         self._made = 0
 
     def __enter__(self) -> Self:
+        parent = _in_memory()
+        remove_left(parent)
         self._temporary = TemporaryDirectory(
-            prefix="ibdra-cp-", dir=_in_memory(), ignore_cleanup_errors=True
+            prefix=f"{_PREFIX}{os.getpid()}-", dir=parent, ignore_cleanup_errors=True
         )
         self.folder = Path(self._temporary.name)
         self.logs = self.folder / "logs"
@@ -147,8 +152,13 @@ class ControlPlane:
 
     def tail(self) -> str:
         """Give the ends of all logs."""
-        ends = [f"== {each.name}\n{each.tail()}" for each in self._processes.values()]
-        return "\n".join(ends)
+        return "\n".join(f"== {each.name}\n{each.tail()}" for each in self._processes.values())
+
+    def complaints(self) -> str:
+        """Give the last warnings and errors of all logs."""
+        return "\n".join(
+            f"== {each.name}\n{each.complaints()}" for each in self._processes.values()
+        )
 
     def stop(self) -> None:
         """End all processes and remove what they left."""
@@ -222,11 +232,19 @@ class ControlPlane:
         return self._server.kubeconfig(self.folder / "kubeconfigs" / str(self._made), user)
 
 
-def _in_memory() -> str | None:
+def remove_left(parent: Path) -> None:
+    """Remove what killed test runs have left: it may be memory."""
+    for path in parent.glob(f"{_PREFIX}*"):
+        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
+        if not Path("/proc", pid).exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _in_memory() -> Path:
     """Choose the file system in memory if it is there and has room."""
     shm = Path("/dev/shm")
     roomy = shm.is_dir() and shutil.disk_usage(shm).free > _ROOM_IN_MEMORY
-    return str(shm) if roomy else None
+    return shm if roomy else Path(gettempdir())
 
 
 def _held_port() -> socket.socket:
