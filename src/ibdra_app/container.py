@@ -18,6 +18,7 @@ from ibdra_app.counts import Counts
 from ibdra_app.daemon import Daemon
 from ibdra_app.detaching import Detaching
 from ibdra_app.discovery import Discovery
+from ibdra_app.kube_sources import make_api, make_kube
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover
 from ibdra_app.preparing import Preparing
@@ -25,6 +26,8 @@ from ibdra_app.provisioning import Provisioning
 from ibdra_app.publishing import Publishing
 from ibdra_app.recovery import Recovery
 from ibdra_app.settings import Settings
+from ibdra_app.slice_publisher import SlicePublisher
+from ibdra_app.slice_watching import SliceWatching
 from ibdra_app.sources import (
     make_kernel,
     make_machine,
@@ -37,7 +40,6 @@ from ibdra_app.sources import (
     wanted_vfs,
 )
 from ibdra_app.watching import Watching
-from ibdra_domain.ports.kube import Claims
 from ibdra_domain.ports.runtime import AttachedMarks
 from ibdra_domain.preparation import PreparedClaim
 from ibdra_domain.publication import DRIVER_NAME
@@ -46,8 +48,6 @@ from ibdra_domain.records import ClaimRecord
 if TYPE_CHECKING:
     from ibdra_adapters.cdi.files import CdiFolder
     from ibdra_adapters.hook.server import HookServer
-    from ibdra_adapters.kube.fake import FakeSlices
-    from ibdra_adapters.kube.fake_api import FakeKubeApi
     from ibdra_adapters.kubelet import KubeletPlugin
 
 
@@ -87,28 +87,6 @@ def _hook_server(settings: Settings, attaching: Attaching) -> HookServer:
     return HookServer(settings.hook_socket, hook=attaching)
 
 
-def _api() -> FakeKubeApi:
-    from ibdra_adapters.kube.fake_api import FakeKubeApi
-
-    return FakeKubeApi()
-
-
-def _claims(settings: Settings, api: FakeKubeApi) -> Claims:
-    if settings.claims_folder is not None:
-        from ibdra_adapters.kube.folder import FolderClaims
-
-        return FolderClaims(settings.claims_folder)
-    from ibdra_adapters.kube.fake import FakeClaims
-
-    return FakeClaims(api)
-
-
-def _slices(api: FakeKubeApi, settings: Settings) -> FakeSlices:
-    from ibdra_adapters.kube.fake import FakeSlices
-
-    return FakeSlices(api, driver=DRIVER_NAME, node=settings.node)
-
-
 def _provision(settings: Settings, provisioning: Provisioning) -> None:
     provisioning.provision_at_start(wanted_vfs(settings))
 
@@ -132,9 +110,8 @@ class Container(containers.DeclarativeContainer):
     ledger = providers.Singleton(_ledger, settings)
     cdi = providers.Singleton(_cdi, settings)
     selectors = providers.Singleton(make_selectors)
-    api = providers.Singleton(_api)
-    claims = providers.Singleton(_claims, settings, api)
-    slices = providers.Singleton(_slices, api, settings)
+    api = providers.Singleton(make_api, settings)
+    kube = providers.Singleton(make_kube, settings, api.provider)
 
     kernel = providers.Singleton(make_kernel, settings, machine.provider)
     sriov = providers.Singleton(make_sriov, settings, machine.provider)
@@ -176,7 +153,7 @@ class Container(containers.DeclarativeContainer):
     )
     preparing = providers.Singleton(
         Preparing,
-        claims=claims,
+        claims=kube.provided.claims,
         discovery=discovery,
         sysfs=sysfs,
         cdi=cdi,
@@ -192,19 +169,28 @@ class Container(containers.DeclarativeContainer):
         ledger=ledger,
         attaching=attaching,
         detaching=detaching,
-        claims=claims,
+        claims=kube.provided.claims,
         cdi=cdi,
         marks=marks,
         sysfs=sysfs,
         hook=settings.provided.hook,
         with_umad=settings.provided.with_umad,
     )
+    publisher = providers.Singleton(
+        SlicePublisher,
+        slices=kube.provided.slices,
+        nodes=kube.provided.nodes,
+        driver=DRIVER_NAME,
+        node=settings.provided.node,
+    )
+    slice_watching = providers.Singleton(
+        SliceWatching, slices=kube.provided.slices, publisher=publisher
+    )
     publishing = providers.Singleton(
         Publishing,
         discovery=discovery,
         ledger=ledger,
-        slices=slices,
-        node=settings.provided.node,
+        publisher=publisher,
         counters=settings.provided.counters,
     )
     plugin = providers.Singleton(_plugin, settings, preparing)
@@ -221,7 +207,11 @@ class Container(containers.DeclarativeContainer):
     )
     hook_server = providers.Singleton(_hook_server, settings, attaching)
     watching = providers.Singleton(
-        Watching, detaching=detaching, publishing=publishing, watch=kernel.provided.watch
+        Watching,
+        detaching=detaching,
+        publishing=publishing,
+        watch=kernel.provided.watch,
+        slices=slice_watching,
     )
     daemon = providers.Singleton(
         Daemon,

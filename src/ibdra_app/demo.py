@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from ibdra_adapters.kube.fake import decoded
+from ibdra_adapters.kube.decoding import decoded
 from ibdra_adapters.kubelet import FakeKubelet
 from ibdra_adapters.manifests.documents import read_manifests
 from ibdra_adapters.simulation.runtime import SimulatedRuntime, StartedContainer
@@ -51,7 +51,7 @@ class Demo:
         self._stage = container.stage()
         self._looking = Looking(container)
         self._api = container.api()
-        self._slices = container.slices()
+        self._slices = container.kube().slices
         self._publishing = container.publishing()
         self._attaching = container.attaching()
         self._ledger = container.ledger()

@@ -6,6 +6,7 @@ options are only ways to fill it.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,13 @@ import msgspec
 from ibdra_domain.container_edits import HookSettings
 from ibdra_domain.hardware import IsolationDemand
 from ibdra_domain.provisioning import PfOverride
+
+
+class KubeSource(StrEnum):
+    """Which API server: a real one, or one in memory that nobody else sees."""
+
+    CLUSTER = "cluster"
+    MEMORY = "memory"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     profile; everything that is not sysfs then comes from the simulation too, and
     ``scratch`` is where its tree is written.  ``run_folder`` must not outlive a boot;
     ``instance`` tells this process' sockets from another's in a rolling update.
-    ``claims_folder`` stands for an API server: one JSON file a ResourceClaim.
+    ``kubeconfig`` None means the pod's own service account; with the server in memory,
+    ``claims_folder`` is where claims come from, one JSON file each.
     ``counters``: publish what excludes what, where the server keeps it.
     ``num_vfs``, ``pf_vfs`` and ``guid_file`` say which VFs each PF is to have, and who they are.
     """
@@ -45,6 +54,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     guid_file: Path | None = None
     isolation: IsolationDemand = IsolationDemand.AUTO
     instance: str | None = None
+    kube: KubeSource = KubeSource.MEMORY
+    kubeconfig: Path | None = None
+    kube_context: str | None = None
     claims_folder: Path | None = None
 
     @property

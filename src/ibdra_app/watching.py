@@ -15,38 +15,49 @@ from contextlib import closing
 
 from ibdra_app.detaching import Detaching
 from ibdra_app.publishing import Publishing
+from ibdra_app.slice_watching import SliceWatching
 from ibdra_domain.errors import IbdraError
 from ibdra_domain.ports.events import Events
 
 _log = logging.getLogger(__name__)
 
 SLOW_POLL = 30.0
-SOON = 1.0
+SOON = 0.5
 BURST = 0.1
-"""Seconds: between looks without any event, where something is not right yet, and after
-the first event of a burst."""
+"""Seconds: between looks without any event; twice this where something is not right yet,
+longer each time; and after the first event of a burst."""
 
 
 class Watching:
     """Keeps the node and its slices as the hardware is, until cancelled."""
 
     def __init__(
-        self, *, detaching: Detaching, publishing: Publishing, watch: Callable[[], Events]
+        self,
+        *,
+        detaching: Detaching,
+        publishing: Publishing,
+        watch: Callable[[], Events],
+        slices: SliceWatching,
     ) -> None:
         self._detaching = detaching
         self._publishing = publishing
         self._watch = watch
+        self._slices = slices
 
     async def run(self) -> None:
         """Look at once, and then whenever something happened."""
         loop = asyncio.get_running_loop()
         woken = asyncio.Event()
+        pause = SOON
         with closing(await asyncio.to_thread(self._watch)) as events:
             loop.add_reader(events.fileno(), woken.set)
+            self._slices.start(lambda: loop.call_soon_threadsafe(woken.set))
             try:
                 while True:
                     settled = await asyncio.to_thread(self.look)
-                    await _one_of(woken, SLOW_POLL if settled else SOON)
+                    pause = SLOW_POLL if settled else min(2 * pause, SLOW_POLL)
+                    await _one_of(woken, pause)
+                    pause = SOON if settled else pause
                     if woken.is_set():
                         await asyncio.sleep(BURST)
                     woken.clear()
@@ -54,6 +65,7 @@ class Watching:
                         _log.debug("%s: %s", change.source, change.detail)
             finally:
                 loop.remove_reader(events.fileno())
+                self._slices.stop()
 
     def look(self) -> bool:
         """Do it once; tells whether all is as it should be."""

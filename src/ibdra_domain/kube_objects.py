@@ -17,9 +17,13 @@ RESOURCE_API_VERSION = "resource.k8s.io/v1"
 
 # Limits of resource/v1 that a driver must keep, or the API server refuses the slice.
 MAX_DEVICES_PER_SLICE = 128
-MAX_COUNTED_DEVICES_PER_SLICE = 64  # where any of them consumes counters
+MAX_COUNTED_DEVICES_PER_SLICE = 64  # where any of them consumes counters or is tainted
 MAX_COUNTER_SETS_PER_SLICE = 8
 MAX_COUNTERS_PER_SET = 32
+MAX_CONDITION_MESSAGE = 32 * 1024
+MAX_INTERFACE_NAME = 256
+MAX_HARDWARE_ADDRESS = 128
+MAX_IPS_PER_DEVICE = 16
 MAX_ATTRIBUTES_PER_DEVICE = 32
 MAX_ATTRIBUTE_VALUE = 64
 MAX_OBJECT_NAME = 253
@@ -28,6 +32,18 @@ MAX_OPAQUE_PARAMETERS = 10 * 1024
 
 class _Object(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """Frozen, camelCase, empty fields left out."""
+
+
+class DeviceTaint(_Object, frozen=True, kw_only=True):
+    """Why a device should not be used: ``effect`` is None, NoSchedule or NoExecute.
+
+    ``time_added`` (RFC 3339) is the server's to set, and ours to keep.
+    """
+
+    key: str
+    effect: str
+    value: str = ""
+    time_added: str | None = None
 
 
 class DeviceAttribute(_Object, frozen=True, kw_only=True):
@@ -73,6 +89,17 @@ class Device(_Object, frozen=True, kw_only=True):
     name: str
     attributes: Mapping[str, DeviceAttribute] = {}
     consumes_counters: tuple[DeviceCounterConsumption, ...] = ()
+    taints: tuple[DeviceTaint, ...] = ()
+
+
+class OwnerReference(_Object, frozen=True, kw_only=True):
+    """Whose end is this object's end too."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+    controller: bool = False
 
 
 class ObjectMeta(_Object, frozen=True, kw_only=True):
@@ -82,6 +109,7 @@ class ObjectMeta(_Object, frozen=True, kw_only=True):
     namespace: str = ""
     uid: str = ""
     resource_version: str = ""
+    owner_references: tuple[OwnerReference, ...] = ()
 
 
 class ResourcePool(_Object, frozen=True, kw_only=True):
@@ -223,11 +251,41 @@ class ConsumerReference(_Object, frozen=True, kw_only=True):
     uid: str = ""
 
 
+class Condition(_Object, frozen=True, kw_only=True):
+    """``status`` is "True", "False" or "Unknown"; the time (RFC 3339) is that of its last turn."""
+
+    type: str
+    status: str
+    reason: str
+    message: str = ""
+    last_transition_time: str = ""
+
+
+class NetworkDeviceData(_Object, frozen=True, kw_only=True):
+    """The interface a device has in its pod; ``ips`` are in CIDR notation."""
+
+    interface_name: str = ""
+    ips: tuple[str, ...] = ()
+    hardware_address: str = ""
+
+
+class AllocatedDeviceStatus(_Object, frozen=True, kw_only=True):
+    """How an allocated device does."""
+
+    driver: str
+    pool: str
+    device: str
+    share_id: str | None = msgspec.field(default=None, name="shareID")
+    conditions: tuple[Condition, ...] = ()
+    network_data: NetworkDeviceData | None = None
+
+
 class ResourceClaimStatus(_Object, frozen=True, kw_only=True):
     """A claim's state."""
 
     allocation: AllocationStatus | None = None
     reserved_for: tuple[ConsumerReference, ...] = ()
+    devices: tuple[AllocatedDeviceStatus, ...] = ()
 
 
 class ResourceClaim(_Object, frozen=True, kw_only=True):

@@ -9,12 +9,12 @@ Source: KEP-4381, "ResourcePool"; ``resourceslice/resourceslicecontroller.go``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
-from ibdra_domain.kube_objects import CounterSet, Device, ResourceSlice
+from ibdra_domain.kube_objects import CounterSet, Device, OwnerReference, ResourceSlice
 from ibdra_domain.publication import DRIVER_NAME, to_slices
 
 
@@ -38,12 +38,28 @@ def plan_pool(
     node: str,
     driver: str = DRIVER_NAME,
     counter_sets: Sequence[CounterSet] = (),
+    owner: OwnerReference | None = None,
+    per_slice: int | None = None,
 ) -> PoolChanges:
-    """Compare a node's slices on the server with the devices and counters it has."""
+    """Compare a node's slices on the server with the devices and counters it has.
+
+    ``owner`` is whose end is the slices' end: their node.  Taints keep the time at which
+    the server says they were added.
+    """
+    dated = _with_times(devices, present)
 
     def slices(generation: int) -> tuple[ResourceSlice, ...]:
-        return to_slices(
-            devices, node=node, driver=driver, generation=generation, counter_sets=counter_sets
+        made = to_slices(
+            dated,
+            node=node,
+            driver=driver,
+            generation=generation,
+            counter_sets=counter_sets,
+            per_slice=per_slice,
+        )
+        owners = () if owner is None else (owner,)
+        return tuple(
+            replace(s, metadata=replace(s.metadata, owner_references=owners)) for s in made
         )
 
     newest = max((s.spec.pool.generation for s in present), default=0)
@@ -57,13 +73,75 @@ def plan_pool(
     return PoolChanges(
         delete=tuple(there[name] for name in sorted(obsolete)),
         replace=tuple(
-            replace(s, metadata=there[s.metadata.name].metadata)
-            for s in changed
-            if s.metadata.name in there
+            _over(there[s.metadata.name], s) for s in changed if s.metadata.name in there
         ),
         create=tuple(s for s in changed if s.metadata.name not in there),
     )
 
 
 def _differs(there: ResourceSlice | None, wanted: ResourceSlice) -> bool:
-    return there is None or there.spec != wanted.spec
+    if there is None or there.spec != wanted.spec:
+        return True
+    owners = wanted.metadata.owner_references
+    return bool(owners) and there.metadata.owner_references != owners
+
+
+def _over(there: ResourceSlice, wanted: ResourceSlice) -> ResourceSlice:
+    """Give what is written over a slice: its own metadata, and the owner that it should have."""
+    owners = wanted.metadata.owner_references or there.metadata.owner_references
+    return replace(wanted, metadata=replace(there.metadata, owner_references=owners))
+
+
+def _with_times(devices: Sequence[Device], present: Sequence[ResourceSlice]) -> tuple[Device, ...]:
+    """Give the devices with their taints' times, as far as the server has told them."""
+    times = {
+        (device.name, taint.key, taint.value, taint.effect): taint.time_added
+        for one in present
+        for device in one.spec.devices
+        for taint in device.taints
+    }
+    if not times:
+        return tuple(devices)
+    return tuple(
+        replace(
+            device,
+            taints=tuple(
+                replace(t, time_added=times.get((device.name, t.key, t.value, t.effect)))
+                for t in device.taints
+            ),
+        )
+        if device.taints
+        else device
+        for device in devices
+    )
+
+
+class ServerKeeps(msgspec.Struct, frozen=True, kw_only=True):
+    """Which newer parts of a slice the API server keeps; it drops the others in silence (D14)."""
+
+    counters: bool = True
+    taints: bool = True
+
+    def learned(self, wanted: ResourceSlice, found: ResourceSlice) -> ServerKeeps:
+        """Compare what was written with what the server says it has."""
+        return ServerKeeps(
+            counters=self.counters and _counters(wanted) == _counters(found),
+            taints=self.taints and _taints(wanted) == _taints(found),
+        )
+
+    def kept(self, devices: Iterable[Device]) -> tuple[Device, ...]:
+        """Give the devices without what would be dropped."""
+        without: dict[str, tuple[()]] = {}
+        if not self.counters:
+            without["consumes_counters"] = ()
+        if not self.taints:
+            without["taints"] = ()
+        return tuple(replace(device, **without) if without else device for device in devices)
+
+
+def _counters(one: ResourceSlice) -> object:
+    return [d.consumes_counters for d in one.spec.devices], one.spec.shared_counters
+
+
+def _taints(one: ResourceSlice) -> object:
+    return [[(t.key, t.value, t.effect) for t in d.taints] for d in one.spec.devices]

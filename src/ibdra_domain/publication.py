@@ -124,7 +124,8 @@ def to_slices(
     last, since their order means nothing.
     """
     every = tuple(devices)
-    most = MAX_COUNTED_DEVICES_PER_SLICE if counter_sets else MAX_DEVICES_PER_SLICE
+    counted = counter_sets or any(device.taints for device in every)
+    most = MAX_COUNTED_DEVICES_PER_SLICE if counted else MAX_DEVICES_PER_SLICE
     specs = [
         ResourceSliceSpec(driver=driver, pool=_EMPTY_POOL, node_name=node, devices=chunk)
         for chunk in _chunks(every, per_slice or most) or [()]

@@ -11,7 +11,7 @@ import copy
 import queue
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ibdra_adapters.kube.field_owners import FieldOwners
@@ -39,20 +39,59 @@ class ObjectEvent(NamedTuple):
     body: Json
 
 
+class ObjectWatch:
+    """One watcher's events: waits for the next, until it is cut off or closed."""
+
+    def __init__(self, kind: str, *, ended: Callable[[ObjectWatch], None]) -> None:
+        self.kind = kind
+        self._ended = ended
+        self._events: queue.SimpleQueue[ObjectEvent | None] = queue.SimpleQueue()
+        self._closed = False
+
+    def __iter__(self) -> Iterator[ObjectEvent]:
+        return self
+
+    def __next__(self) -> ObjectEvent:
+        """Wait; KubeUnavailable once cut off, StopIteration once closed."""
+        event = None if self._closed else self._events.get()
+        if event is not None and not self._closed:
+            return event
+        self._events.put(None)  # whoever asks again gets the same answer
+        if self._closed:
+            raise StopIteration
+        raise KubeUnavailable(f"the watch on {self.kind} was cut off", remedy="watch again")
+
+    def tell(self, event: ObjectEvent) -> None:
+        """Add an event."""
+        self._events.put(event)
+
+    def cut(self) -> None:
+        """End it as a server's restart does."""
+        self._events.put(None)
+
+    def close(self) -> None:
+        """End it for good, and wake who waits."""
+        self._closed = True
+        self._ended(self)
+        self._events.put(None)
+
+
 class FakeKubeApi:
     """One cluster's objects; safe to use from several threads.
 
     ``fail_next`` makes that many of the next calls fail with KubeUnavailable.  Without
-    ``keeps_counters`` it drops a slice's counters, as one whose feature gate is off.
+    ``keeps_counters`` or ``keeps_taints`` it drops those of a slice, as one whose feature
+    gate is off.
     """
 
-    def __init__(self, *, keeps_counters: bool = True) -> None:
+    def __init__(self, *, keeps_counters: bool = True, keeps_taints: bool = True) -> None:
         self._keeps_counters = keeps_counters
+        self._keeps_taints = keeps_taints
         self._lock = threading.RLock()
         self._objects: dict[ObjectKey, Json] = {}
         self._owners: dict[ObjectKey, FieldOwners] = {}
         self._version = 100
-        self._watchers: list[tuple[str, queue.SimpleQueue[ObjectEvent | None]]] = []
+        self._watchers: list[ObjectWatch] = []
         self.fail_next = 0
         self.calls: list[str] = []
 
@@ -138,37 +177,30 @@ class FakeKubeApi:
             owners.apply(current, fields, manager=manager)
             return self._store(key, current, "MODIFIED")
 
-    def watch(self, kind: str) -> Iterator[ObjectEvent]:
+    def watch(self, kind: str) -> ObjectWatch:
         """Give what is there as ADDED, then every change; KubeUnavailable when cut off.
 
         The watch is on from this call, not from the first item.
         """
-        events: queue.SimpleQueue[ObjectEvent | None] = queue.SimpleQueue()
+        watch = ObjectWatch(kind, ended=self._forget)
         with self._lock:
             self._record("watch", ObjectKey(kind, "", ""))
             for key in sorted(self._objects):
                 if key.kind == kind:
-                    events.put(ObjectEvent("ADDED", copy.deepcopy(self._objects[key])))
-            self._watchers.append((kind, events))
-        return self._follow(kind, events)
+                    watch.tell(ObjectEvent("ADDED", copy.deepcopy(self._objects[key])))
+            self._watchers.append(watch)
+        return watch
 
     def disconnect(self) -> None:
         """Cut every watch off, as a restart of the server does."""
         with self._lock:
             cut, self._watchers = self._watchers, []
-        for _, events in cut:
-            events.put(None)
+        for watch in cut:
+            watch.cut()
 
-    def _follow(
-        self, kind: str, events: queue.SimpleQueue[ObjectEvent | None]
-    ) -> Iterator[ObjectEvent]:
-        try:
-            while (event := events.get()) is not None:
-                yield event
-        finally:
-            with self._lock:
-                self._watchers = [w for w in self._watchers if w[1] is not events]
-        raise KubeUnavailable(f"the watch on {kind} was cut off", remedy="watch again")
+    def _forget(self, watch: ObjectWatch) -> None:
+        with self._lock:
+            self._watchers = [other for other in self._watchers if other is not watch]
 
     def _existing(self, key: ObjectKey) -> Json:
         found = self._objects.get(key)
@@ -180,6 +212,8 @@ class FakeKubeApi:
         """Keep an object and tell the watchers; one that is as it was stays untouched."""
         if key.kind == "ResourceSlice" and not self._keeps_counters:
             _drop_counters(body["spec"])
+        if key.kind == "ResourceSlice":
+            _date_taints(body, keep=self._keeps_taints)
         there = self._objects.get(key)
         if there is not None:
             body["metadata"]["resourceVersion"] = there["metadata"]["resourceVersion"]
@@ -192,9 +226,9 @@ class FakeKubeApi:
         return copy.deepcopy(body)
 
     def _tell(self, key: ObjectKey, event: ObjectEvent) -> None:
-        for kind, events in self._watchers:
-            if kind == key.kind:
-                events.put(ObjectEvent(event.change, copy.deepcopy(event.body)))
+        for watch in self._watchers:
+            if watch.kind == key.kind:
+                watch.tell(ObjectEvent(event.change, copy.deepcopy(event.body)))
 
     def _record(self, verb: str, key: ObjectKey) -> None:
         self.calls.append(f"{verb} {key}")
@@ -225,3 +259,16 @@ def _drop_counters(spec: Json) -> None:
     spec.pop("sharedCounters", None)
     for device in spec.get("devices", ()):
         device.pop("consumesCounters", None)
+
+
+def _date_taints(body: Json, *, keep: bool) -> None:
+    """Drop taints, or say since when they are there where the writer does not."""
+    spec = body.get("spec")
+    devices = spec.get("devices") if isinstance(spec, dict) else None
+    for device in devices if isinstance(devices, list) else ():
+        if not isinstance(device, dict):
+            continue
+        if not keep:
+            device.pop("taints", None)
+        for taint in device.get("taints", ()):
+            taint.setdefault("timeAdded", "2026-01-01T00:00:00Z")

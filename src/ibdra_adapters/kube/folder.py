@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ibdra_adapters.kube.fake import decoded
+from ibdra_adapters.kube.decoding import decoded
 from ibdra_domain.errors import KubeFailed, KubeNotFound
 from ibdra_domain.kube_objects import ResourceClaim
 

@@ -9,7 +9,7 @@ import click
 
 from ibdra_app.cli.options import vf_options
 from ibdra_app.container import wired
-from ibdra_app.settings import Settings
+from ibdra_app.settings import KubeSource, Settings
 from ibdra_app.sources import node_name, wanted_vfs
 from ibdra_domain.container_edits import HookSettings
 from ibdra_domain.hardware import IsolationDemand
@@ -24,10 +24,23 @@ _folder = click.Path(path_type=Path, file_okay=False)
 )
 @click.option(
     "--kube",
-    type=click.Choice(["memory"]),
-    default="memory",
+    type=click.Choice([source.value for source in KubeSource]),
+    default=KubeSource.CLUSTER.value,
     show_default=True,
-    help="Where claims come from and slices go: memory means --claims, and nowhere.",
+    help="Where claims come from and slices go.  memory: from --claims, and nowhere.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar="KUBECONFIG",
+    metavar="FILE",
+    help="How to reach the cluster; without it, by the pod's service account.",
+)
+@click.option(
+    "--context",
+    "kube_context",
+    metavar="NAME",
+    help="Which of the kubeconfig's contexts.  [default: its current one]",
 )
 @click.option(
     "--claims",
@@ -126,7 +139,8 @@ def _settings(
     *, run_dir: Path, hook_path: str, isolation: str, umad: bool, kube: str, **rest: Any
 ) -> Settings:
     """Fill the settings; the helper is told only what it would not take for granted."""
-    del kube  # there is one
+    if KubeSource(kube) is KubeSource.CLUSTER and rest["claims_folder"] is not None:
+        raise click.UsageError("--claims stands for an API server: give --kube=memory with it")
     options: tuple[str, ...] = ()
     told = Settings(run_folder=run_dir.absolute())
     if told.run_folder != _DEFAULTS.run_folder:
@@ -134,6 +148,9 @@ def _settings(
     return Settings(
         node=rest["node"],
         simulate=rest["simulate"],
+        kube=KubeSource(kube),
+        kubeconfig=rest["kubeconfig"],
+        kube_context=rest["kube_context"],
         claims_folder=rest["claims_folder"],
         kubelet_folder=rest["kubelet_dir"],
         cdi_folder=rest["cdi_dir"],

@@ -1,4 +1,4 @@
-"""Why: the driver reads claims and owns its slices; it needs no more of an API server.
+"""Why: the driver reads claims, owns its slices and tells pods what went wrong; no more.
 
 Errors of every method: KubeNotFound, KubeConflict, KubeUnavailable (worth another try),
 KubeFailed (everything else, permission above all).
@@ -6,13 +6,18 @@ KubeFailed (everything else, permission above all).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
-from ibdra_domain.kube_objects import ResourceClaim, ResourceSlice
+from ibdra_domain.kube_objects import (
+    AllocatedDeviceStatus,
+    ConsumerReference,
+    ResourceClaim,
+    ResourceSlice,
+)
 
 
 class Claims(Protocol):
@@ -37,6 +42,23 @@ class SliceEvent(msgspec.Struct, frozen=True):
     slice: ResourceSlice
 
 
+class SliceWatch(Protocol):
+    """What happens to slices, one event after another, for one reader."""
+
+    def __iter__(self) -> Iterator[SliceEvent]:
+        """Give itself."""
+
+    def __next__(self) -> SliceEvent:
+        """Wait for the next event.
+
+        Raises KubeUnavailable when the server ends the watch, which it does now and then
+        (watch again: that begins with what is there), StopIteration once it is closed.
+        """
+
+    def close(self) -> None:
+        """End it, from any thread; a second call does nothing."""
+
+
 class Slices(Protocol):
     """The ResourceSlices of one driver on one node."""
 
@@ -52,12 +74,31 @@ class Slices(Protocol):
     def delete(self, unwanted: ResourceSlice) -> None:
         """Delete one if UID and resource version still agree; gone is a success."""
 
-    def watch(self) -> Iterator[SliceEvent]:
-        """Give what is there, then every change, until closed.  May raise KubeUnavailable."""
+    def watch(self) -> SliceWatch:
+        """Give what is there, then every change from this call on."""
 
 
 class ClaimStatus(Protocol):
     """What we say about our devices in a claim's status."""
 
-    def apply(self, namespace: str, name: str, devices: list[dict[str, object]]) -> None:
-        """Server-side apply ``status.devices`` entries; those we own and do not name go."""
+    def apply(
+        self, namespace: str, name: str, devices: Sequence[AllocatedDeviceStatus], *, uid: str = ""
+    ) -> None:
+        """Server-side apply ``status.devices`` entries; those we own and do not name go.
+
+        With a ``uid``, KubeConflict if that name is another claim's by now.
+        """
+
+
+class Nodes(Protocol):
+    """Nodes, read only."""
+
+    def uid(self, name: str) -> str:
+        """Give a node's UID.  Raises KubeNotFound until its kubelet has registered it."""
+
+
+class PodEvents(Protocol):
+    """What ``kubectl describe pod`` shows under Events."""
+
+    def warn(self, pod: ConsumerReference, *, namespace: str, reason: str, message: str) -> None:
+        """Record a warning; the same one again raises its count."""

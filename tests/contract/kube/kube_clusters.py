@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from ibdra_adapters.kube.fake import FakeClaims, FakeClaimStatus, FakeSlices
+from ibdra_adapters.kube.fake import (
+    FakeClaims,
+    FakeClaimStatus,
+    FakeNodes,
+    FakePodEvents,
+    FakeSlices,
+)
 from ibdra_adapters.kube.fake_api import FakeKubeApi
 from ibdra_domain.errors import KubeUnavailable
 from ibdra_domain.kube_objects import Device, DeviceAttribute, ResourceSlice
-from ibdra_domain.ports.kube import Claims, ClaimStatus, SliceEvent, Slices
+from ibdra_domain.ports.kube import Claims, ClaimStatus, Nodes, PodEvents, SliceEvent, Slices
 from ibdra_domain.publication import to_slices
 
 Json = dict[str, Any]
@@ -31,6 +37,12 @@ class Cluster(Protocol):
         """Give the port of one driver and node."""
 
     def claim_status(self, *, driver: str = DRIVER) -> ClaimStatus:
+        """Give the port of one driver."""
+
+    def nodes(self) -> Nodes:
+        """Give the port."""
+
+    def pod_events(self, *, driver: str = DRIVER) -> PodEvents:
         """Give the port of one driver."""
 
     def create(self, body: Json) -> Json:
@@ -65,6 +77,12 @@ class FakeCluster:
 
     def claim_status(self, *, driver: str = DRIVER) -> ClaimStatus:
         return FakeClaimStatus(self.api, driver=driver)
+
+    def nodes(self) -> Nodes:
+        return FakeNodes(self.api)
+
+    def pod_events(self, *, driver: str = DRIVER) -> PodEvents:
+        return FakePodEvents(self.api, driver=driver)
 
     def create(self, body: Json) -> Json:
         return self.api.create(body)

@@ -115,7 +115,9 @@ async def test_what_changes_is_published(node: Node) -> None:
         await daemon.ready.wait()
 
         def published() -> set[str]:
-            return {d.name for s in node.container.slices().list() for d in s.spec.devices or ()}
+            return {
+                d.name for s in node.container.kube().slices.list() for d in s.spec.devices or ()
+            }
 
         await eventually(lambda: VF in published())
         node.kernel.remove_device("mlx5_0v0")
@@ -154,7 +156,7 @@ async def test_vfs_are_made_before_the_kubelet_is_told(caplog: pytest.LogCapture
             daemon = container.daemon()
             async with running(daemon):
                 await daemon.ready.wait()
-                slices = container.slices()
+                slices = container.kube().slices
                 await eventually(lambda: bool(slices.list()))
                 published = [d for s in slices.list() for d in s.spec.devices or ()]
     parents = [

@@ -9,6 +9,7 @@ from pytest_mock import MockerFixture
 from ibdra_domain.errors import KubeUnavailable
 from ibdra_domain.kube_objects import ResourceClaim
 from ibdra_domain.ports.driver import ClaimRef
+from ibdra_domain.ports.kube import Claims
 from unit.app.app_node import (
     OTHER_VF,
     PF,
@@ -187,7 +188,7 @@ def test_a_try_that_comes_late_does_not_undo_the_faster_one(
     """While one call waits for the API server another prepares and attaches: that one stands."""
     with running_node(tmp_path, profile="azure-nd-h100-v5") as node:
         claim = node.claim("pci-0101-00-00-0-port1")
-        claims = node.container.claims()
+        claims: Claims = node.container.kube().claims
         get = claims.get
 
         def slowly(namespace: str, name: str) -> ResourceClaim:

@@ -18,11 +18,11 @@ import msgspec
 
 from ibdra_adapters.cdi.files import CdiFolder
 from ibdra_adapters.hook.fake import FakeMarks
-from ibdra_adapters.kube.fake import FakeClaims
 from ibdra_adapters.kube.fake_api import FakeKubeApi
 from ibdra_adapters.simulation.profile import Profile
 from ibdra_adapters.state.files import StateFolder
 from ibdra_app.container import Container
+from ibdra_app.kube_sources import make_kube
 from ibdra_app.ledger import Ledger
 from ibdra_app.settings import Settings
 from ibdra_app.sources import KernelPorts
@@ -99,6 +99,7 @@ class Site:
         self.machine = MemoryMachine(profile or profile_of(kind))
         self.kernel = self.machine.kernel
         self.api = FakeKubeApi()
+        self.api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
         self.fake_marks = FakeMarks()
         self.boot_id = "first-boot"
         self.claims: list[ClaimRef] = []
@@ -134,10 +135,11 @@ class Site:
             "verbs": machine.verbs,
             "cdi": CdiFolder(self.folder / "cdi", driver=DRIVER_NAME),
             "marks": self.fake_marks,
-            "claims": FakeClaims(self.api),
         }
         for name, port in ports.items():
             getattr(fresh, name).override(self._watched(name, port))
+        kube = make_kube(fresh.settings(), lambda: self.api)
+        fresh.kube.override(kube._replace(claims=self._watched("claims", kube.claims)))
         store = self._watched("state", StateFolder(self.folder / "state", ClaimRecord))
         fresh.ledger.override(Ledger(store, boot_id=self.boot_id))
         fresh.kernel.override(

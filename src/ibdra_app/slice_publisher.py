@@ -1,0 +1,147 @@
+"""A node's ResourceSlices, kept as a driver says they should be.
+
+Why: any DRA driver's, not InfiniBand's.  It knows what the server has from its own writes
+and a watch, so that one device's change is one call; an event that contradicts what it
+knows (somebody deleted a slice, as every kubelet does when it starts) makes it list anew.
+What the server does not keep is seen in its first answer and left out from then on, or
+every look would write the pool anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from ibdra_domain.errors import KubeFailed
+from ibdra_domain.kube_objects import (
+    MAX_COUNTED_DEVICES_PER_SLICE,
+    CounterSet,
+    Device,
+    OwnerReference,
+    ResourceSlice,
+)
+from ibdra_domain.pool import PoolChanges, ServerKeeps, plan_pool
+from ibdra_domain.ports.kube import Nodes, SliceChange, SliceEvent, Slices
+
+_log = logging.getLogger(__name__)
+
+
+class SlicePublisher:
+    """Writes one driver's pool on one node; any thread may call it.
+
+    Parameters
+    ----------
+    driver, node:
+        Whose pool it is; the pool has the node's name.
+    nodes:
+        Gives the node's UID: the slices belong to it and go with it.
+    may_taint:
+        Devices may get taints one day.  Slices are then cut small from the start (the
+        API's limit), so that a first taint is one write and not a new cut.
+    """
+
+    def __init__(
+        self, *, slices: Slices, nodes: Nodes, driver: str, node: str, may_taint: bool = False
+    ) -> None:
+        self._slices = slices
+        self._nodes = nodes
+        self._driver = driver
+        self._node = node
+        self._may_taint = may_taint
+        self._owner: OwnerReference | None = None
+        self._known: dict[str, ResourceSlice] | None = None
+        self._lock = threading.Lock()
+        self.keeps = ServerKeeps()
+
+    def publish(
+        self, devices: Sequence[Device], *, counter_sets: Sequence[CounterSet] = ()
+    ) -> PoolChanges:
+        """Write what changed; gives the last changes written.
+
+        Raises KubeNotFound while the node is not registered, KubeConflict if somebody else
+        wrote first (do it again), KubeUnavailable, KubeFailed.
+        """
+        with self._lock:
+            try:
+                before = self.keeps
+                changes = self._write(devices, counter_sets)
+                if self.keeps != before:
+                    _log.warning("the API server does not keep all of a slice: %s", self.keeps)
+                    changes = self._write(devices, counter_sets)
+            except KubeFailed:
+                self._known = None
+                raise
+            return changes
+
+    def seen(self, event: SliceEvent) -> bool:
+        """Take notice of a watched event; tells whether the slices must be published anew."""
+        with self._lock:  # not while a write of ours is under way, which the watch sees first
+            if self._known is None:
+                return False
+            known = self._known.get(event.slice.metadata.name)
+            if event.change is SliceChange.DELETED:
+                contradicts = known is not None and _uid(known) == _uid(event.slice)
+            else:
+                contradicts = known is None or _newer(event.slice, known)
+            if contradicts:
+                self._known = None
+            return contradicts
+
+    def forget(self) -> None:
+        """Take nothing for known any more: the watch broke."""
+        with self._lock:
+            self._known = None
+
+    def _write(self, devices: Sequence[Device], counter_sets: Sequence[CounterSet]) -> PoolChanges:
+        if self._known is None:
+            self._owner = self._owned_by()
+            self._known = {one.metadata.name: one for one in self._slices.list()}
+        small = self._may_taint and self.keeps.taints
+        changes = plan_pool(
+            tuple(self._known.values()),
+            self.keeps.kept(devices),
+            node=self._node,
+            driver=self._driver,
+            counter_sets=counter_sets if self.keeps.counters else (),
+            owner=self._owner,
+            per_slice=MAX_COUNTED_DEVICES_PER_SLICE if small else None,
+        )
+        for unwanted in changes.delete:
+            self._slices.delete(unwanted)
+            del self._known[unwanted.metadata.name]
+        for wanted in changes.replace:
+            self._took(wanted, self._slices.replace(wanted))
+        for wanted in changes.create:
+            self._took(wanted, self._slices.create(wanted))
+        return changes
+
+    def _took(self, wanted: ResourceSlice, found: ResourceSlice) -> None:
+        if self._known is not None:
+            self._known[found.metadata.name] = found
+        self.keeps = self.keeps.learned(wanted, found)
+
+    def _owned_by(self) -> OwnerReference:
+        return OwnerReference(
+            api_version="v1",
+            kind="Node",
+            name=self._node,
+            uid=self._nodes.uid(self._node),
+            controller=True,
+        )
+
+
+def _uid(one: ResourceSlice) -> str:
+    return one.metadata.uid
+
+
+def _newer(seen: ResourceSlice, known: ResourceSlice) -> bool:
+    """Tell whether a watch shows what we have not written ourselves.
+
+    Resource versions of one object are comparable numbers (KEP-5504); where they are not,
+    any other version counts.
+    """
+    ours, theirs = known.metadata.resource_version, seen.metadata.resource_version
+    if _uid(seen) == _uid(known) and ours.isdecimal() and theirs.isdecimal():
+        return int(theirs) > int(ours)
+    return ours != theirs

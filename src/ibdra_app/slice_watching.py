@@ -1,0 +1,86 @@
+"""Slices watched for what others do to them.
+
+Why: the kubelet deletes all slices of a node when it starts, and people delete them by
+hand.  Nobody tells the driver but a watch.  A watch that ends is begun again, later each
+time while the server is away; what it may have missed is looked up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from ibdra_app.slice_publisher import SlicePublisher
+from ibdra_domain.errors import KubeFailed, KubeUnavailable
+from ibdra_domain.ports.kube import Slices, SliceWatch
+
+_log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+GRACE = 2.0
+"""Seconds between the end of a watch and the next, and for the thread to end."""
+
+
+class SliceWatching:
+    """Follows a publisher's slices in a thread of its own, from ``start`` to ``stop``."""
+
+    def __init__(self, *, slices: Slices, publisher: SlicePublisher) -> None:
+        self._slices = slices
+        self._publisher = publisher
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._watch: SliceWatch | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, changed: Callable[[], object]) -> None:
+        """Begin; ``changed`` is called from the thread whenever slices must be published anew."""
+        self._thread = threading.Thread(
+            target=self._run, args=(changed,), name="ibdra-slices", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; the thread ends with it, or with the call that it is in."""
+        with self._lock:
+            self._stopped.set()
+            if self._watch is not None:
+                self._watch.close()
+        if self._thread is not None:
+            self._thread.join(GRACE)
+
+    def _run(self, changed: Callable[[], object]) -> None:
+        pause = FIRST_PAUSE
+        while not self._stopped.is_set():
+            try:
+                self._follow(changed)
+            except KubeUnavailable as error:
+                _log.debug("slices: %s", error)
+            except KubeFailed as error:
+                _log.warning("slices are not watched: %s", error)
+            else:
+                pause = FIRST_PAUSE
+            if self._stopped.is_set():
+                return
+            self._publisher.forget()
+            changed()
+            self._stopped.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _follow(self, changed: Callable[[], object]) -> None:
+        """Watch until the server ends it."""
+        watch = self._slices.watch()
+        with self._lock:
+            self._watch = watch
+            if self._stopped.is_set():
+                watch.close()
+        try:
+            for event in watch:
+                if self._publisher.seen(event):
+                    _log.info("slice %s was %s", event.slice.metadata.name, event.change.lower())
+                    changed()
+        except KubeUnavailable as ended:
+            _log.debug("slices: %s", ended)  # it did work until now: no reason to wait longer
+        finally:
+            watch.close()
