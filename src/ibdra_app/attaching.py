@@ -19,6 +19,7 @@ from ibdra_app.counts import Counts
 from ibdra_app.detaching import Detaching, open_or_none, touched
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover, Spaces
+from ibdra_app.reports import Reports, Unheard
 from ibdra_domain.attachment import attach_steps, leaving_steps, origin_of
 from ibdra_domain.container_edits import HookSettings, node_numbers, to_cdi_spec
 from ibdra_domain.errors import AttachRefused, DeviceRefused, IbdraError, StateFailed
@@ -52,6 +53,7 @@ class Attaching:
         counts: Counts,
         hook: HookSettings,
         with_umad: bool = False,
+        reports: Reports | None = None,
     ) -> None:
         self._ledger = ledger
         self._mover = mover
@@ -63,6 +65,7 @@ class Attaching:
         self._counts = counts
         self._hook = hook
         self._with_umad = with_umad
+        self._reports = reports or Unheard()
 
     def attach(self, start: ContainerStart) -> None:
         """Give a claim's devices to the namespace of a container's process.
@@ -75,12 +78,18 @@ class Attaching:
             self._attach_claim(start)
         except IbdraError as error:
             self._counts.failed("attach", error)
+            record = self._ledger.get(start.claim)
+            if record is not None:
+                self._reports.refused(record.prepared.claim, action="attach", error=error)
             _log.warning(
                 "claim %s: container %s of pod %s (process %d) may not start: %s",
                 *(start.claim, start.container or "?", start.pod or "?", start.pid, error),
             )
             raise
         self._counts.done("attach")
+        record = self._ledger.get(start.claim)
+        if record is not None:
+            self._reports.changed(record.prepared.claim)
 
     def _attach_claim(self, start: ContainerStart) -> None:
         with self._ledger.lock, closing(self._namespaces.host()) as host:

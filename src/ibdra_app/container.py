@@ -25,6 +25,7 @@ from ibdra_app.preparing import Preparing
 from ibdra_app.provisioning import Provisioning
 from ibdra_app.publishing import Publishing
 from ibdra_app.recovery import Recovery
+from ibdra_app.reporting import Reporting
 from ibdra_app.settings import Settings
 from ibdra_app.slice_publisher import SlicePublisher
 from ibdra_app.slice_watching import SliceWatching
@@ -122,6 +123,16 @@ class Container(containers.DeclarativeContainer):
     discovery = providers.Singleton(
         Discovery, sysfs=sysfs, verbs=verbs, include_ethernet=settings.provided.include_ethernet
     )
+    reporting = providers.Singleton(
+        Reporting,
+        ledger=ledger,
+        claims=kube.provided.claims,
+        status=kube.provided.status,
+        pod_events=kube.provided.pod_events,
+        namespaces=kernel.provided.namespaces,
+        links=kernel.provided.links,
+        addresses=kernel.provided.links,
+    )
     mover = providers.Singleton(
         Mover,
         rdma=kernel.provided.rdma,
@@ -137,6 +148,7 @@ class Container(containers.DeclarativeContainer):
         namespaces=kernel.provided.namespaces,
         marks=marks,
         counts=counts,
+        reports=reporting,
     )
     attaching = providers.Singleton(
         Attaching,
@@ -150,6 +162,7 @@ class Container(containers.DeclarativeContainer):
         counts=counts,
         hook=settings.provided.hook,
         with_umad=settings.provided.with_umad,
+        reports=reporting,
     )
     preparing = providers.Singleton(
         Preparing,
@@ -163,6 +176,7 @@ class Container(containers.DeclarativeContainer):
         pool=settings.provided.node,
         hook=settings.provided.hook,
         with_umad=settings.provided.with_umad,
+        reports=reporting,
     )
     recovery = providers.Singleton(
         Recovery,
@@ -220,6 +234,7 @@ class Container(containers.DeclarativeContainer):
         provision=providers.Callable(_provision, settings, provisioning).provider,
         rdma=kernel.provided.rdma,
         demand=settings.provided.isolation,
+        reporting=reporting,
         hook=hook_server,
         plugin=plugin,
     )

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from ibdra_app.isolation import ensure_isolation
 from ibdra_app.recovery import Recovery
+from ibdra_app.reporting import Reporting
 from ibdra_app.watching import Watching
 from ibdra_domain.errors import IsolationRefused, KernelRefused
 from ibdra_domain.hardware import IsolationDemand
@@ -54,6 +55,7 @@ class Daemon:
         provision: Callable[[], None],
         rdma: RdmaDevices,
         demand: IsolationDemand,
+        reporting: Reporting,
         hook: Service,
         plugin: Service,
     ) -> None:
@@ -62,6 +64,7 @@ class Daemon:
         self._provision = provision
         self._rdma = rdma
         self._demand = demand
+        self._reporting = reporting
         self._services = (hook, plugin)
         self.ready = asyncio.Event()
 
@@ -77,6 +80,8 @@ class Daemon:
             return
         await asyncio.to_thread(self._provision)
         async with AsyncExitStack() as stack:
+            self._reporting.start()
+            stack.push_async_callback(asyncio.to_thread, self._reporting.stop)
             watcher = asyncio.create_task(self._watching.run(), name="ibdra-watching")
             stack.push_async_callback(_ended, watcher)
             for service in self._services:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from ibdra_app.counts import Counts
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover, Spaces
+from ibdra_app.reports import Reports, Unheard
 from ibdra_domain.attachment import detach_steps, nothing_comes_home
 from ibdra_domain.errors import IbdraError, NotSettled
 from ibdra_domain.identifiers import Guid
@@ -43,12 +44,14 @@ class Detaching:
         namespaces: Namespaces,
         marks: AttachedMarks,
         counts: Counts,
+        reports: Reports | None = None,
     ) -> None:
         self._ledger = ledger
         self._mover = mover
         self._namespaces = namespaces
         self._marks = marks
         self._counts = counts
+        self._reports = reports or Unheard()
 
     def detach(self, uid: str, *, patience: float = PATIENCE) -> None:
         """Bring a claim's devices home, as they were; nothing to do if they never left.
@@ -114,6 +117,7 @@ class Detaching:
             raise first
         self._ledger.put(replace(record, attachment=None))
         self._counts.done("detach")
+        self._reports.changed(claim)
         _log.info("claim %s: detached from %s", claim, attachment.holder)
 
     def displaced(self, *, named: str | None = None) -> frozenset[Guid]:

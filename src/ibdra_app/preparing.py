@@ -15,6 +15,7 @@ from ibdra_app.counts import Counts
 from ibdra_app.detaching import Detaching
 from ibdra_app.discovery import Discovery
 from ibdra_app.ledger import Ledger
+from ibdra_app.reports import Reports, Unheard
 from ibdra_domain.allocation import Allocation, read_allocation
 from ibdra_domain.container_edits import HookSettings, to_cdi_spec, to_prepared_devices
 from ibdra_domain.errors import ClaimRefused, IbdraError, KubeNotFound
@@ -46,6 +47,7 @@ class Preparing:
         pool: str,
         hook: HookSettings,
         with_umad: bool = False,
+        reports: Reports | None = None,
     ) -> None:
         self._claims = claims
         self._discovery = discovery
@@ -57,6 +59,7 @@ class Preparing:
         self._pool = pool
         self._hook = hook
         self._with_umad = with_umad
+        self._reports = reports or Unheard()
 
     def prepare(
         self, claims: Sequence[ClaimRef]
@@ -71,6 +74,7 @@ class Preparing:
             except IbdraError as error:
                 answers[claim.uid] = error
                 self._counts.failed("prepare", error)
+                self._reports.refused(claim, action="prepare", error=error)
                 _log.warning("claim %s: not prepared: %s", claim, error)
         return answers
 
@@ -125,6 +129,8 @@ class Preparing:
                 self._cdi.remove(claim.uid)
                 self._ledger.remove(claim.uid)
             raise
+        if len(prepared.moving) < len(prepared.ports):
+            self._reports.changed(claim)  # admin access: no container's start comes after this
         return prepared
 
     def _allocation(self, claim: ClaimRef) -> Allocation:
@@ -171,3 +177,5 @@ class Preparing:
                 self._detaching.detach(claim.uid)
             self._cdi.remove(claim.uid)
             self._ledger.remove(claim.uid)  # also one that was set aside as corrupt
+        if record is not None:
+            self._reports.changed(claim)

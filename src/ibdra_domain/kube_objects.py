@@ -276,7 +276,7 @@ class AllocatedDeviceStatus(_Object, frozen=True, kw_only=True):
     pool: str
     device: str
     share_id: str | None = msgspec.field(default=None, name="shareID")
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Condition, ...] | None = None  # null is what the server writes for none
     network_data: NetworkDeviceData | None = None
 
 

@@ -46,13 +46,18 @@ class ServerClaimStatus:
             "metadata": metadata,
             "status": {"devices": msgspec.json.decode(msgspec.json.encode(tuple(devices)))},
         }
-        self._client.call(
-            "PATCH",
-            f"{claim_path(namespace, name)}/status",
-            query={"fieldManager": self._driver, "force": "true"},
-            body=patch,
-            content_type=PATCH_APPLY,
-        )
+        try:
+            self._client.call(
+                "PATCH",
+                f"{claim_path(namespace, name)}/status",
+                query={"fieldManager": self._driver, "force": "true"},
+                body=patch,
+                content_type=PATCH_APPLY,
+            )
+        except KubeNotFound as error:
+            raise KubeNotFound(
+                f"there is no claim {namespace}/{name}", remedy=error.remedy
+            ) from error
 
 
 class _Named(msgspec.Struct, frozen=True):

@@ -79,7 +79,7 @@ class FakeRdmaDevices:
 
 
 class FakeLinks:
-    """Fulfils the port over a fake kernel."""
+    """Fulfils the Links and Addresses ports over a fake kernel."""
 
     def __init__(self, kernel: FakeKernel) -> None:
         self._kernel = kernel
@@ -87,6 +87,10 @@ class FakeLinks:
     def list(self, netns: Netns) -> tuple[Link, ...]:
         """Fulfil the port."""
         return tuple(x.link for x in self._kernel.links_of(netns.id))
+
+    def addresses(self, netns: Netns) -> dict[int, tuple[str, ...]]:
+        """Fulfil the port."""
+        return {x.link.index: x.addresses for x in self._kernel.links_of(netns.id) if x.addresses}
 
     def move(self, index: int, *, source: Netns, target: Netns) -> None:
         """Fulfil the port."""

@@ -37,6 +37,7 @@ class FakeLink(msgspec.Struct, kw_only=True):
     netns: NetnsId
     rdma: str
     port: int
+    addresses: tuple[str, ...] = ()
 
 
 class FakeRdma(msgspec.Struct, kw_only=True):
@@ -81,3 +82,9 @@ def nodes_of(device: FakeRdma) -> list[CharDevice]:
         )
         for (kind, port), minor in device.minors.items()
     ]
+
+
+def hardware_address(guid: Guid, *, queue_pair: int) -> str:
+    """Write an IPoIB interface's 20 bytes (RFC 4391, 9.1.1)."""
+    raw = bytes.fromhex(f"00{queue_pair & 0xFFFFFF:06x}fe80000000000000{guid.replace(':', '')}")
+    return raw.hex(":")

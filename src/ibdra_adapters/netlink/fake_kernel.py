@@ -21,6 +21,7 @@ from ibdra_adapters.netlink.fake_devices import (
     FakePort,
     FakeRdma,
     give_minors,
+    hardware_address,
     nodes_of,
     refused,
 )
@@ -330,11 +331,17 @@ class FakeKernel:
             up=up,
             pkey=pkey,
             parent=below.link.index if below is not None else None,
+            address=hardware_address(port.guid, queue_pair=self._next_link + 1),
         )
         self._next_link += 1
         self.links[self._next_link] = FakeLink(
             link=link, netns=netns, rdma=device.name, port=port.number, below=below
         )
+
+    def give_address(self, netns: NetnsId, index: int, address: str) -> None:
+        """Let an interface have an IP address, as ``10.0.0.1/24``."""
+        found = self.link_in(netns, index)
+        found.addresses = (*found.addresses, address)
 
     def _tell(self, device: FakeRdma) -> None:
         for watcher in self.watchers:

@@ -52,12 +52,25 @@ class LinkMessage(ifinfbase, nlmsg):  # type: ignore[misc]  # pyroute2 has no ty
 
 
 class LinuxLinks:
-    """Fulfils the Links port."""
+    """Fulfils the Links and Addresses ports."""
 
     def list(self, netns: Netns) -> tuple[Link, ...]:
         """Fulfil the port."""
         with _route(netns, "list interfaces") as route:
             return tuple(to_link(message) for message in route.get_links())
+
+    def addresses(self, netns: Netns) -> dict[int, tuple[str, ...]]:
+        """Fulfil the port."""
+        found: dict[int, tuple[str, ...]] = {}
+        with _route(netns, "list addresses") as route:
+            for message in route.get_addr():
+                address = _attribute(message, "IFA_LOCAL", str)
+                address = address or _attribute(message, "IFA_ADDRESS", str)
+                if address:
+                    index = message["index"]
+                    whole = f"{address}/{message['prefixlen']}"
+                    found[index] = (*found.get(index, ()), whole)
+        return found
 
     def move(self, index: int, *, source: Netns, target: Netns) -> None:
         """Fulfil the port."""
@@ -158,6 +171,7 @@ def to_link(message: Any) -> Link:
         up=bool(message["flags"] & IFF_UP),
         pkey=_attribute(data, "IFLA_IPOIB_PKEY", int) if parent else None,
         parent=parent,
+        address=_attribute(message, "IFLA_ADDRESS", str) or "",
     )
 
 

@@ -7,6 +7,7 @@ kernel's errno; ENODEV is how a device that vanished half-way shows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -56,6 +57,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     up: bool = False
     pkey: int | None = None
     parent: int | None = None
+    address: str = ""
 
 
 class Namespaces(Protocol):
@@ -113,3 +115,10 @@ class Links(Protocol):
 
     def remove(self, index: int, *, netns: Netns) -> None:
         """Remove a child interface."""
+
+
+class Addresses(Protocol):
+    """IP addresses of network interfaces."""
+
+    def addresses(self, netns: Netns) -> Mapping[int, tuple[str, ...]]:
+        """Give those of a namespace by the interface's index, as ``10.0.0.1/24``."""

@@ -24,6 +24,7 @@ from ibdra_domain.publication import to_slices
 
 Json = dict[str, Any]
 DRIVER = "ib.sigs.k8s.io"
+GPU = "gpu.example.com"
 NODE = "node-a"
 
 
@@ -51,13 +52,16 @@ class Cluster(Protocol):
     def get(self, kind: str, namespace: str, name: str) -> Json:
         """Read any object whole."""
 
+    def list(self, kind: str, *, namespace: str) -> list[Json]:
+        """Read a namespace's objects whole."""
+
     def apply(
         self, kind: str, namespace: str, name: str, *, patch: Json, manager: str, force: bool
     ) -> Json:
         """Server-side apply, as another field manager."""
 
     def cut_watches(self) -> None:
-        """End every watch, as a restart of the server does."""
+        """End every watch that has seen all there is, as a restart of the server does."""
 
     def be_unavailable(self, calls: int) -> None:
         """Answer none of the next calls."""
@@ -90,6 +94,9 @@ class FakeCluster:
     def get(self, kind: str, namespace: str, name: str) -> Json:
         return self.api.get(kind, namespace, name)
 
+    def list(self, kind: str, *, namespace: str) -> list[Json]:
+        return [o for o in self.api.list(kind) if o["metadata"]["namespace"] == namespace]
+
     def apply(
         self, kind: str, namespace: str, name: str, *, patch: Json, manager: str, force: bool
     ) -> Json:
@@ -119,6 +126,25 @@ def a_claim(name: str = "claim-a", **fields: object) -> Json:
         "metadata": {"namespace": "ns", "name": name},
         "spec": {"devices": {"requests": [{"name": "vf", "exactly": {"deviceClassName": "vf"}}]}},
         **fields,
+    }
+
+
+def a_consumer() -> Json:
+    """Name who has a claim: no pod, or a cluster would find that it does not exist."""
+    return {"apiGroup": "jobs.example.com", "resource": "jobs", "name": "job0", "uid": "u1"}
+
+
+def an_allocation() -> Json:
+    """Make the status of a claim that has two of our devices and one of another driver."""
+    results = [
+        {"request": "vf", "driver": driver, "pool": NODE, "device": device}
+        for driver, device in ((DRIVER, "dev-0"), (DRIVER, "dev-1"), (GPU, "gpu-0"))
+    ]
+    return {
+        "status": {
+            "allocation": {"devices": {"results": results}},
+            "reservedFor": [a_consumer()],
+        }
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -43,9 +44,9 @@ def test_gives_every_change_in_order(cluster: Cluster) -> None:
 
 def test_watches_from_the_call_on(cluster: Cluster) -> None:
     """What happens between the call and the first read is not missed."""
-    watch = cluster.slices().watch()
-    cluster.slices().create(a_slice())
-    assert ADDED == next(watch).change
+    with closing(cluster.slices().watch()) as watch:
+        cluster.slices().create(a_slice())
+        assert ADDED == next(watch).change
 
 
 def test_survives_a_slice_that_goes_and_comes_back(cluster: Cluster) -> None:
@@ -87,7 +88,8 @@ def test_a_cut_is_told_and_a_new_watch_goes_on(cluster: Cluster) -> None:
     with pytest.raises(KubeUnavailable):
         next(watch)
     cluster.slices().create(a_slice())
-    assert ADDED == next(cluster.slices().watch()).change
+    with closing(cluster.slices().watch()) as again:
+        assert ADDED == next(again).change
 
 
 def test_writing_what_is_there_already_wakes_nobody(cluster: Cluster) -> None:
@@ -115,6 +117,20 @@ def test_a_watcher_in_another_thread_sees_all_of_it(cluster: Cluster) -> None:
         reading = pool.submit(read)
         list(pool.map(come_and_go, range(threads)))
         seen = told(reading.result(timeout=60))
+    watch.close()
     for index in range(threads):
         own = [change for change, name in seen if name == str(index)]
         assert [ADDED, DELETED] * rounds == own
+
+
+def test_a_closed_watch_ends(cluster: Cluster) -> None:
+    """Whoever waits in it is woken, from any thread, and a second close does nothing."""
+    watch = cluster.slices().watch()
+    cluster.slices().create(a_slice())
+    assert ADDED == next(watch).change
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(lambda: list(watch))
+        watch.close()
+        assert [] == reading.result(timeout=60)
+    watch.close()
+    assert [] == list(watch)
