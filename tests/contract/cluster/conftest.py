@@ -6,14 +6,21 @@ namespace and a node of its own, and removes what else it makes.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from contract.cluster.control_plane import building
 from contract.cluster.control_plane.admin import Admin
 from contract.cluster.control_plane.running import ControlPlane
+from contract.cluster.driver_node import DriverNode
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 RAN = pytest.StashKey[dict[str, str]]()
 
@@ -75,3 +82,37 @@ def pytest_terminal_summary(
         tests = sum(len(terminalreporter.stats.get(end, ())) for end in ("passed", "failed"))
         versions, etcd = " and ".join(ran), ran[next(iter(ran))]
         terminalreporter.write_line(f"cluster: Kubernetes {versions}, etcd {etcd}: {tests} tests")
+
+
+@pytest.fixture
+def classes(admin: Admin) -> None:
+    """Have the DeviceClasses of the examples."""
+    admin.apply_manifests(EXAMPLES / "device-classes.yaml")
+
+
+@pytest.fixture
+def on_node(
+    admin: Admin, control_plane: ControlPlane, node: str, classes: None, tmp_path: Path
+) -> Iterator[Callable[..., DriverNode]]:
+    """Give what runs our driver on the node: a call, with a profile and settings to change."""
+    del classes
+    with ExitStack() as stack:
+
+        def run(profile: str = "dgx-h100", **changes: Any) -> DriverNode:
+            made = DriverNode(
+                admin,
+                node,
+                tmp_path,
+                kubeconfig=changes.pop("kubeconfig", control_plane.kubeconfig),
+                profile=profile,
+                change=lambda settings: replace(settings, **changes),
+            )
+            running: DriverNode = stack.enter_context(made)
+            count = len(running.container.discovery().take().devices)
+            running.await_slices(
+                lambda found: sum(len(s["spec"].get("devices", ())) for s in found) == count,
+                what="everything published",
+            )
+            return running
+
+        yield run
