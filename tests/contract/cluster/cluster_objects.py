@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from contract.cluster.control_plane.images import IMAGE
+
 Json = dict[str, Any]
 DRA = "resource.k8s.io/v1"
 
@@ -45,13 +47,20 @@ def a_claim_template(name: str, *, namespace: str, device_class: str) -> Json:
     }
 
 
-def a_pod(name: str, *, namespace: str, template: str) -> Json:
-    """Make a pod whose container uses a claim made from the template."""
-    container = {
-        "name": "main",
-        "image": "none.invalid/none",
-        "resources": {"claims": [{"name": "dev"}]},
-    }
+def a_pod(
+    name: str,
+    *,
+    namespace: str,
+    template: str | None = None,
+    script: str = "",
+    image: str = IMAGE,
+) -> Json:
+    """Make a pod that runs a script, with a claim made from the template if there is one."""
+    container: Json = {"name": "main", "image": image, "args": ["-c", script]}
+    claims = []
+    if template is not None:
+        container["resources"] = {"claims": [{"name": "dev"}]}
+        claims = [{"name": "dev", "resourceClaimTemplateName": template}]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -59,6 +68,7 @@ def a_pod(name: str, *, namespace: str, template: str) -> Json:
         "spec": {
             "restartPolicy": "Never",
             "containers": [container],
-            "resourceClaims": [{"name": "dev", "resourceClaimTemplateName": template}],
+            "resourceClaims": claims,
+            "terminationGracePeriodSeconds": 1,
         },
     }

@@ -17,12 +17,13 @@ from msgspec.structs import replace
 
 from contract.cluster.control_plane import building
 from contract.cluster.control_plane.admin import Admin
+from contract.cluster.control_plane.kubelet import RealKubelet
 from contract.cluster.control_plane.running import ControlPlane
 from contract.cluster.driver_node import DriverNode
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
-RAN = pytest.StashKey[dict[str, str]]()
+RAN = pytest.StashKey[dict[str, list[str]]]()
 
 
 @pytest.fixture(scope="session", params=building.kubernetes_minors())
@@ -33,8 +34,8 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     except building.Lacking as reason:
         pytest.skip(str(reason))
     with wanted as running:
-        ran = request.config.stash.setdefault(RAN, {})
-        ran[running.version] = building.etcd().version
+        _note(request.config, building.kubernetes(request.param))
+        _note(request.config, building.etcd())
         yield running
 
 
@@ -61,15 +62,29 @@ def node(admin: Admin) -> Iterator[str]:
     admin.delete("Node", name)
 
 
+@pytest.fixture(scope="module")
+def kubelet(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Iterator[RealKubelet]:
+    """Give a node where pods run, or skip the test."""
+    try:
+        wanted = RealKubelet(control_plane, f"real-{uuid4().hex[:8]}")
+    except building.Lacking as reason:
+        pytest.skip(str(reason))
+    with wanted as running:
+        _note(request.config, building.containerd())
+        yield running
+    Admin.of(control_plane.kubeconfig).delete("Node", running.name)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the control plane complained about with a test that failed on it."""
+    """Show what the programs complained about with a test that failed on them."""
     report = yield
-    running = getattr(item, "funcargs", {}).get("control_plane")
-    if report.failed and running is not None:
-        report.sections.append(("the control plane's complaints", running.complaints()))
+    for name in ("control_plane", "kubelet") if report.failed else ():
+        running = getattr(item, "funcargs", {}).get(name)
+        if running is not None:
+            report.sections.append((f"what {name} complained about", running.complaints()))
     return report
 
 
@@ -80,8 +95,15 @@ def pytest_terminal_summary(
     ran = config.stash.get(RAN, {})
     if ran:
         tests = sum(len(terminalreporter.stats.get(end, ())) for end in ("passed", "failed"))
-        versions, etcd = " and ".join(ran), ran[next(iter(ran))]
-        terminalreporter.write_line(f"cluster: Kubernetes {versions}, etcd {etcd}: {tests} tests")
+        parts = ", ".join(f"{name} {' and '.join(versions)}" for name, versions in ran.items())
+        terminalreporter.write_line(f"cluster: {parts}: {tests} tests")
+
+
+def _note(config: pytest.Config, build: building.Build) -> None:
+    """Remember what ran, for the summary."""
+    versions = config.stash.setdefault(RAN, {}).setdefault(build.name.split()[0], [])
+    if build.version not in versions:
+        versions.append(build.version)
 
 
 @pytest.fixture

@@ -95,6 +95,14 @@ class Admin(Objects):
         """Delete a pod for good, as its kubelet does when it has ended."""
         self.delete("Pod", pod, namespace=namespace, grace=0)
 
+    def end_pods(self, namespace: str) -> None:
+        """Delete a namespace's pods and wait until their kubelet has let them go."""
+        pods = [each["metadata"]["name"] for each in self.list("Pod", namespace=namespace)]
+        for pod in pods:
+            self.delete("Pod", pod, namespace=namespace)
+        for pod in pods:
+            self.wait_gone("Pod", pod, namespace=namespace)
+
     def _if_reserved(self, name: str, pod: Json) -> Json | None:
         claim = self.get("ResourceClaim", name, namespace=pod["metadata"]["namespace"])
         status = claim.get("status", {})

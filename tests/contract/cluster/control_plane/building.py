@@ -27,7 +27,11 @@ CACHE = Path(__file__).parents[4] / ".cache/cluster"
 
 _SECONDS_BETWEEN_REPORTS = 30.0
 _VERSION_VARIABLES = "k8s.io/component-base/version"
-_TOOLS = {"openssl": "for certificates", "setpriv": "to end what it starts"}
+_TOOLS = {
+    "go": "Go to build a Kubernetes control plane",
+    "openssl": "openssl for a control plane's certificates",
+    "setpriv": "setpriv to end a control plane with its owner",
+}
 _CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
@@ -99,16 +103,31 @@ def etcd() -> Build:
     return Build(name=f"etcd {version}", module=module, version=version, packages={"etcd": package})
 
 
+def containerd() -> Build:
+    """Say how the container runtime is built."""
+    module = MODULES / "containerd"
+    package = "github.com/containerd/containerd/v2"
+    version = _required(module, package)
+    commands = ("containerd", "containerd-shim-runc-v2", "ctr")
+    return Build(
+        name=f"containerd {version}",
+        module=module,
+        version=version,
+        packages={command: f"{package}/cmd/{command}" for command in commands},
+    )
+
+
 def all_builds() -> tuple[Build, ...]:
     """List all that the tests want."""
-    return (etcd(), *(kubernetes(minor) for minor in kubernetes_minors()))
+    everything = (*_CONTROL_PLANE, "kubelet")
+    kubernetes_builds = [kubernetes(minor, everything) for minor in kubernetes_minors()]
+    return (etcd(), *kubernetes_builds, containerd())
 
 
 def check_machine() -> None:
     """Raise `Lacking` if a program is missing that a control plane wants."""
-    for name, what_for in _TOOLS.items():
-        if shutil.which(name) is None:
-            raise Lacking(f"needs {name} {what_for}: install it")
+    for name in _TOOLS:
+        _tool(name)
 
 
 def commands(build: Build) -> Path:
@@ -134,15 +153,21 @@ def commands(build: Build) -> Path:
 
 def _go(build: Build) -> str:
     """Find a Go that this module can be built with."""
-    go = shutil.which("go")
-    if go is None:
-        raise Lacking("needs Go to build a Kubernetes control plane: install it")
+    go = _tool("go")
     told = _run([go, "list", "-m"], build)
     if "requires go >=" in told.stderr:
         raise Lacking(f"needs a newer Go to build {build.name}: {told.stderr.strip()}")
     if told.returncode:
         raise BuildFailed(f"Go cannot read {build.module}/go.mod: {told.stderr.strip()}")
     return go
+
+
+def _tool(name: str) -> str:
+    """Find a program."""
+    found = shutil.which(name)
+    if found is None:
+        raise Lacking(f"needs {_TOOLS[name]}: install it")
+    return found
 
 
 def _compile(build: Build, go: str, names: list[str]) -> None:
@@ -165,7 +190,7 @@ def _compile(build: Build, go: str, names: list[str]) -> None:
             process.kill()
             process.wait()
     if code:
-        raise BuildFailed(f"{build.name} does not build ({log}):\n{log.read_text()[-3000:]}")
+        raise BuildFailed(f"{build.name} does not build ({log}):\n{_complaints(log)}")
     for name, package in zip(names, packages, strict=True):
         # Go names a command by its package, less a major version.
         made = re.sub(r"/v\d+$", "", package).rpartition("/")[2]
@@ -187,6 +212,12 @@ def _report(build: Build, log: Path, seconds: float) -> None:
         file=sys.__stderr__,
         flush=True,
     )
+
+
+def _complaints(log: Path) -> str:
+    """Read what Go said, less the packages that it was glad with."""
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join([line for line in lines if " " in line][-40:])
 
 
 def _stamp(build: Build, go: str) -> str:

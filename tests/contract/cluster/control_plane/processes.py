@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 _TAIL_LINES = 40
+# As Kubernetes writes them, etcd, and containerd.
+_COMPLAINT = re.compile(r'^[WEF]\d{4} |^{"level":"(warn|error|fatal)|level=(warning|error|fatal)')
 
 
 class Starter:
@@ -78,8 +80,8 @@ class Process:
         return "\n".join(self._lines()[-lines:])
 
     def complaints(self, lines: int = 10) -> str:
-        """Give the last warnings and errors of its log, which is in klog's form."""
-        found = [line for line in self._lines() if re.match(r"[WEF]\d{4} ", line)]
+        """Give the last warnings and errors of its log."""
+        found = [line for line in self._lines() if _COMPLAINT.search(line)]
         return "\n".join(found[-lines:])
 
     def _lines(self) -> list[str]:
