@@ -41,6 +41,7 @@ from ibdra_app.sources import (
     wanted_vfs,
 )
 from ibdra_app.watching import Watching
+from ibdra_domain.ports.instances import Succession
 from ibdra_domain.ports.runtime import AttachedMarks
 from ibdra_domain.preparation import PreparedClaim
 from ibdra_domain.publication import DRIVER_NAME
@@ -55,8 +56,19 @@ if TYPE_CHECKING:
 def _ledger(settings: Settings) -> Ledger:
     from ibdra_adapters.state.boot import read_boot_id
     from ibdra_adapters.state.files import StateFolder
+    from ibdra_adapters.state.instances import FileTurn
 
-    return Ledger(StateFolder(settings.state_folder, ClaimRecord), boot_id=read_boot_id())
+    return Ledger(
+        StateFolder(settings.state_folder, ClaimRecord),
+        boot_id=read_boot_id(),
+        turn=FileTurn(settings.run_folder / "turn"),
+    )
+
+
+def _succession(settings: Settings) -> Succession:
+    from ibdra_adapters.state.instances import FileSuccession
+
+    return FileSuccession(settings.run_folder / "instances")
 
 
 def _held(settings: Settings) -> tuple[PreparedClaim, ...]:
@@ -220,12 +232,14 @@ class Container(containers.DeclarativeContainer):
         held=providers.Callable(_held, settings).provider,
     )
     hook_server = providers.Singleton(_hook_server, settings, attaching)
+    succession = providers.Singleton(_succession, settings)
     watching = providers.Singleton(
         Watching,
         detaching=detaching,
         publishing=publishing,
         watch=kernel.provided.watch,
         slices=slice_watching,
+        succession=succession,
     )
     daemon = providers.Singleton(
         Daemon,
@@ -235,6 +249,7 @@ class Container(containers.DeclarativeContainer):
         rdma=kernel.provided.rdma,
         demand=settings.provided.isolation,
         reporting=reporting,
+        succession=succession,
         hook=hook_server,
         plugin=plugin,
     )

@@ -22,6 +22,7 @@ from ibdra_app.reporting import Reporting
 from ibdra_app.watching import Watching
 from ibdra_domain.errors import IsolationRefused, KernelRefused
 from ibdra_domain.hardware import IsolationDemand
+from ibdra_domain.ports.instances import Succession
 from ibdra_domain.ports.netlink import RdmaDevices
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Daemon:
         rdma: RdmaDevices,
         demand: IsolationDemand,
         reporting: Reporting,
+        succession: Succession,
         hook: Service,
         plugin: Service,
     ) -> None:
@@ -65,6 +67,7 @@ class Daemon:
         self._rdma = rdma
         self._demand = demand
         self._reporting = reporting
+        self._succession = succession
         self._services = (hook, plugin)
         self.ready = asyncio.Event()
 
@@ -80,6 +83,8 @@ class Daemon:
             return
         await asyncio.to_thread(self._provision)
         async with AsyncExitStack() as stack:
+            self._succession.enter()
+            stack.callback(self._succession.leave)
             self._reporting.start()
             stack.push_async_callback(asyncio.to_thread, self._reporting.stop)
             watcher = asyncio.create_task(self._watching.run(), name="ibdra-watching")

@@ -219,7 +219,11 @@ class Demo:
             self._settings.kubelet_folder,
             self._settings.run_folder,
         ):
-            found += [str(path) for path in folder.rglob("*") if not path.is_dir()]
+            found += [
+                str(path)
+                for path in folder.rglob("*")
+                if not path.is_dir() and path != self._settings.run_folder / "turn"
+            ]
         found += [f"ResourceClaim {c['metadata']['name']}" for c in self._api.list("ResourceClaim")]
         return tuple(found)
 

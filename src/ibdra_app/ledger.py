@@ -2,17 +2,61 @@
 
 Why: every use case that changes the node decides by what is held, so they share one
 memory and one lock.  The lock is the node's: moves are made one at a time, because the
-kernel gives device numbers out anew at each of them (D5).
+kernel gives device numbers out anew at each of them (D5).  In a rolling update another
+process has it in turn; what that one wrote is read before anything is decided here.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Callable
+from types import TracebackType
 
 from ibdra_domain.inventory import IbDevice
+from ibdra_domain.ports.instances import NodeTurn
 from ibdra_domain.ports.state import Loaded, StateStore
 from ibdra_domain.preparation import PreparedClaim
 from ibdra_domain.records import ClaimRecord
+
+_log = logging.getLogger(__name__)
+
+
+class NodeLock:
+    """The lock of a node's threads and processes; one thread may enter it again and again."""
+
+    def __init__(self, turn: NodeTurn | None, *, taken: Callable[[], None]) -> None:
+        self._turn = turn
+        self._taken = taken
+        self._threads = threading.RLock()
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        self._threads.acquire()
+        try:
+            if self._depth == 0 and self._turn is not None and self._turn.take():
+                try:
+                    self._taken()
+                except BaseException:
+                    self._turn.give()
+                    raise
+        except BaseException:
+            self._threads.release()
+            raise
+        self._depth += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._depth -= 1
+        try:
+            if self._depth == 0 and self._turn is not None:
+                self._turn.give()
+        finally:
+            self._threads.release()
 
 
 class Ledger:
@@ -21,17 +65,23 @@ class Ledger:
     Hold ``lock`` from the decision to the last write.
     """
 
-    def __init__(self, store: StateStore[ClaimRecord], *, boot_id: str) -> None:
+    def __init__(
+        self, store: StateStore[ClaimRecord], *, boot_id: str, turn: NodeTurn | None = None
+    ) -> None:
         self._store = store
         self._records: dict[str, ClaimRecord] = {}
         self.boot_id = boot_id
-        self.lock = threading.RLock()
+        self.lock = NodeLock(turn, taken=self._read_again)
 
     def load(self) -> Loaded[ClaimRecord]:
         """Read everything from disk, and tell what was set aside."""
         loaded = self._store.load()
         self._records = dict(loaded.records)
         return loaded
+
+    def _read_again(self) -> None:
+        for warning in self.load().warnings:
+            _log.warning("%s", warning)
 
     def get(self, uid: str) -> ClaimRecord | None:
         """Find a claim's record."""

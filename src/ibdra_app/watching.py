@@ -18,6 +18,7 @@ from ibdra_app.publishing import Publishing
 from ibdra_app.slice_watching import SliceWatching
 from ibdra_domain.errors import IbdraError
 from ibdra_domain.ports.events import Events
+from ibdra_domain.ports.instances import Succession
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +39,13 @@ class Watching:
         publishing: Publishing,
         watch: Callable[[], Events],
         slices: SliceWatching,
+        succession: Succession,
     ) -> None:
         self._detaching = detaching
         self._publishing = publishing
         self._watch = watch
         self._slices = slices
+        self._succession = succession
 
     async def run(self) -> None:
         """Look at once, and then whenever something happened."""
@@ -71,7 +74,8 @@ class Watching:
         """Do it once; tells whether all is as it should be."""
         settled = self._detaching.bring_home()
         try:
-            self._publishing.publish()
+            if self._succession.leads():  # in a rolling update the newer one publishes
+                self._publishing.publish()
         except IbdraError as error:
             _log.warning("not published: %s", error)
             settled = False

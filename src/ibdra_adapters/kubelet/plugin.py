@@ -1,12 +1,17 @@
 """A driver's presence on a node: two sockets, served from start to stop.
 
 Why: the order matters.  The kubelet dials the DRA socket as soon as it has found the
-registration socket, so that one comes last and goes first.
+registration socket, so that one comes last and goes first.  Its folders are sometimes
+wiped under running drivers (a node that is set up anew, a tidy colleague): a kubelet that
+starts afterwards would never find us, so sockets that are gone are served again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,8 +26,13 @@ from ibdra_adapters.kubelet.services import DraService, RegistrationService
 from ibdra_domain.errors import KubeletFailed
 from ibdra_domain.ports.driver import DraDriver
 
+_log = logging.getLogger(__name__)
+
 GRACE = 10.0
 """Seconds that calls under way get at stop; a pod's default grace period is 30."""
+
+LOOK = 5.0
+"""Seconds between two looks at whether the sockets are still there."""
 
 
 class KubeletPlugin:
@@ -64,6 +74,7 @@ class KubeletPlugin:
         self._driver = driver
         self._registration = RegistrationService(driver_name, endpoint=str(self.endpoint))
         self._listeners: list[_Listener] = []
+        self._keeper: asyncio.Task[None] | None = None
 
     @property
     def registered(self) -> asyncio.Event:
@@ -82,6 +93,10 @@ class KubeletPlugin:
                 f"the kubelet plugin of {self.driver_name} cannot be started, it runs already",
                 remedy="stop it first",
             )
+        await self._serve()
+        self._keeper = asyncio.create_task(self._keep(), name="ibdra-kubelet-sockets")
+
+    async def _serve(self) -> None:
         dra = [DraService(self._driver, version=version).handler() for version in wire.DRA_VERSIONS]
         try:
             self._listeners.append(await _listen(self.paths.plugin, handlers=dra))
@@ -89,14 +104,35 @@ class KubeletPlugin:
                 await _listen(self.paths.registration, handlers=[self._registration.handler()])
             )
         except BaseException:  # a cancelled start leaves nothing behind either
-            await self.stop(0)
+            await self._close(0)
             raise
+
+    async def _keep(self) -> None:
+        """Serve anew when somebody has removed a socket; another's in its place is left alone."""
+        while True:
+            await asyncio.sleep(LOOK)
+            if self._listeners and all(listener.is_found() for listener in self._listeners):
+                continue
+            _log.warning("the kubelet's sockets of %s are gone: serving again", self.driver_name)
+            try:
+                await self._close(GRACE)
+                await self._serve()
+            except KubeletFailed as error:
+                _log.warning("not served: %s", error)
 
     async def stop(self, grace: float = GRACE) -> None:
         """Remove both sockets and end serving; calls under way get ``grace`` seconds.
 
         Stopping what does not run is no error.
         """
+        if self._keeper is not None:
+            keeper, self._keeper = self._keeper, None
+            keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+        await self._close(grace)
+
+    async def _close(self, grace: float) -> None:
         async with AsyncExitStack() as stack:  # last in, first out, whatever fails
             for listener in self._listeners:
                 stack.push_async_callback(listener.close, grace)
@@ -122,6 +158,10 @@ class _Listener:
     def __init__(self, server: grpc.aio.Server, *, socket: sockets.PublishedSocket) -> None:
         self._server = server
         self._socket = socket
+
+    def is_found(self) -> bool:
+        """Tell whether anything lies where the kubelet looks."""
+        return os.path.lexists(self._socket.path)
 
     async def close(self, grace: float) -> None:
         """Take the socket away, then let calls under way finish."""

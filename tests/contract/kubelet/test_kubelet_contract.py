@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import socket
 import stat
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -572,3 +574,41 @@ async def test_a_driver_is_chosen_by_name(folder: Path) -> None:
             await kubelet.unprepare([claim(2)], driver_name="other")
     assert [(claim(1),)] == one.asked
     assert [(claim(2),)] == other.asked
+
+
+def both_there(plugin: KubeletPlugin) -> None:
+    """Wait until both sockets are in their places."""
+    deadline = time.monotonic() + 30
+    while not (plugin.paths.plugin.exists() and plugin.paths.registration.exists()):
+        assert time.monotonic() < deadline, "not served again"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("lost", ["folders", "registration", "plugin"])
+async def test_sockets_that_somebody_removed_are_served_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """A kubelet that comes to wiped folders finds the driver, and its calls are answered."""
+    monkeypatch.setattr("ibdra_adapters.kubelet.plugin.LOOK", 0.01)
+    async with KubeletPlugin(NAME, Driver(), kubelet_dir=tmp_path) as plugin:
+        if lost == "folders":
+            shutil.rmtree(tmp_path / sockets.REGISTRY)
+            shutil.rmtree(tmp_path / sockets.PLUGINS)
+        else:
+            getattr(plugin.paths, lost).unlink()
+        await asyncio.to_thread(both_there, plugin)
+        async with FakeKubelet(tmp_path) as kubelet:
+            await kubelet.register()
+            assert {"uid-1": (device(claim(1)),)} == await kubelet.prepare([claim(1)])
+
+
+async def test_another_instances_sockets_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without names of their own the later instance has the place, and the first does not fight."""
+    monkeypatch.setattr("ibdra_adapters.kubelet.plugin.LOOK", 0.01)
+    first, second = (KubeletPlugin(NAME, Driver(), kubelet_dir=tmp_path) for _ in range(2))
+    async with first, second:
+        inode = second.paths.plugin.stat().st_ino
+        await asyncio.sleep(0.1)
+        assert inode == first.paths.plugin.stat().st_ino
