@@ -125,12 +125,13 @@ class KubeletPlugin:
 
         Stopping what does not run is no error.
         """
-        if self._keeper is not None:
-            keeper, self._keeper = self._keeper, None
-            keeper.cancel()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()  # before the first await: it must not serve what we close
+        await self._close(grace)
+        if keeper is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await keeper
-        await self._close(grace)
 
     async def _close(self, grace: float) -> None:
         async with AsyncExitStack() as stack:  # last in, first out, whatever fails

@@ -177,8 +177,20 @@ class DriverNode:
         self.admin.wait_bound(name, namespace=namespace)
         return {
             entry["name"]: self.admin.claim_of(name, namespace=namespace, entry=entry["name"])
+            if "resourceClaimTemplateName" in entry
+            else self._named(entry["resourceClaimName"], pod)
             for entry in pod["spec"]["resourceClaims"]
         }
+
+    def _named(self, claim: str, pod: Json) -> Json:
+        """Wait until a claim that has a name of its own is the pod's."""
+
+        def is_reserved(found: Json) -> bool:
+            consumers = found.get("status", {}).get("reservedFor", ())
+            return any(c["uid"] == pod["metadata"]["uid"] for c in consumers)
+
+        namespace = pod["metadata"]["namespace"]
+        return self.admin.wait_for("ResourceClaim", claim, is_reserved, namespace=namespace)
 
     def start(self, pod: Json, *, pid: int | None = None) -> RunningPod:
         """Do everything up to the pod's containers running.  AssertionError if it is refused."""
