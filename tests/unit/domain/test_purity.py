@@ -11,6 +11,7 @@ import ibdra_domain
 
 # What the other rings of the house bring, by import name.
 OUTSIDE = {
+    "aiohttp",
     "cel_expr_python",
     "cffi",
     "click",
