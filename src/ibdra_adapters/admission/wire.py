@@ -72,7 +72,8 @@ def decode_review(raw: bytes) -> Review:
         envelope = msgspec.convert(document.value, _Envelope)
     except InvalidJson as error:
         raise WebhookFailed(
-            f"the review is {error.problem}", remedy="send what an API server sends"
+            f"the review is {error.problem}",
+            remedy="have plainer parameters in the object, or look at what sends it",
         ) from error
     except msgspec.ValidationError as error:
         raise WebhookFailed(
