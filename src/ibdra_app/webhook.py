@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from ibdra_adapters.admission.certificates import LOOK_EVERY, CertificateFiles
-from ibdra_adapters.admission.server import AdmissionServer
+from ibdra_adapters.admission.server import AdmissionServer, Observe, unobserved
 
 _log = logging.getLogger(__name__)
 
@@ -39,15 +39,19 @@ class WebhookSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run_webhook(
-    settings: WebhookSettings, *, stop: asyncio.Event, at_once: asyncio.Event
+    settings: WebhookSettings,
+    *,
+    stop: asyncio.Event,
+    at_once: asyncio.Event,
+    observe: Observe = unobserved,
 ) -> None:
     """Serve until ``stop`` is set, and some seconds more unless ``at_once`` is.
 
-    Raises WebhookFailed if it cannot be started.
+    ``observe`` is told of each review.  Raises WebhookFailed if it cannot be started.
     """
     certificates = CertificateFiles(settings.certificate, settings.key)
     async with AdmissionServer(
-        certificates=certificates, port=settings.port, bind=settings.bind
+        certificates=certificates, port=settings.port, bind=settings.bind, observe=observe
     ) as server:
         _log.info("ready: reviews at port %d", server.port)
         watching = asyncio.create_task(certificates.watch(settings.look_every))

@@ -36,7 +36,8 @@ one of these.
         ├── StateFailed             the driver's own records
         ├── KubeletFailed           sockets shared with the kubelet
         ├── HookFailed              the attach hook: its socket, its program, what it asks
-        └── WebhookFailed           the webhook: its port, its certificate, what it is asked
+        ├── WebhookFailed           the webhook: its port, its certificate, what it is asked
+        └── MetricsFailed           the port that metrics are served at
 """
 
 from __future__ import annotations
@@ -190,3 +191,7 @@ class HookFailed(PortFailed):
 
 class WebhookFailed(PortFailed):
     """The webhook cannot be served, has no certificate to show, or was asked nonsense."""
+
+
+class MetricsFailed(PortFailed):
+    """Metrics cannot be served."""

@@ -42,7 +42,7 @@ _CLOSE_TIME = 1.0
 _log = logging.getLogger(__name__)
 
 
-def _unobserved(_kind: str, _outcome: str, _seconds: float) -> None:
+def unobserved(_kind: str, _outcome: str, _seconds: float) -> None:
     """Count nothing."""
 
 
@@ -72,7 +72,7 @@ class AdmissionServer:
         port: int,
         bind: str | None = None,
         judge: Judge = admission.judge,
-        observe: Observe = _unobserved,
+        observe: Observe = unobserved,
         read_time: float = READ_TIME,
     ) -> None:
         self.port = port

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ibdra_adapters.admission.server import Observe, unobserved
 from ibdra_app.webhook import WebhookSettings, run_webhook
 
 _DEFAULTS = WebhookSettings()
@@ -46,9 +50,17 @@ _file = click.Path(path_type=Path, dir_okay=False)
     metavar="SECONDS",
     help="How long it serves on, not ready, after SIGTERM; a second signal ends that.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Serve Prometheus metrics there, over HTTP, at /metrics; else none.",
+)
+@click.option(
+    "--metrics-bind", metavar="ADDRESS", help="One address to serve metrics at; else all there are."
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log what passes too.")
 def command(
-    *, certificate: Path, key: Path, port: int, bind: str | None, linger: float, verbose: bool
+    *, metrics_port: int | None, metrics_bind: str | None, verbose: bool, **options: Any
 ) -> None:
     """Serve the validating webhook until SIGTERM or SIGINT.
 
@@ -62,13 +74,13 @@ def command(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    settings = WebhookSettings(
-        certificate=certificate, key=key, port=port, bind=bind, linger=linger
-    )
-    asyncio.run(_until_stopped(settings))
+    settings = WebhookSettings(**options)
+    asyncio.run(_until_stopped(settings, metrics_port=metrics_port, metrics_bind=metrics_bind))
 
 
-async def _until_stopped(settings: WebhookSettings) -> None:
+async def _until_stopped(
+    settings: WebhookSettings, *, metrics_port: int | None, metrics_bind: str | None
+) -> None:
     import asyncio
     import signal
 
@@ -80,4 +92,26 @@ async def _until_stopped(settings: WebhookSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
-    await run_webhook(settings, stop=stop, at_once=at_once)
+    async with _metrics(metrics_port, metrics_bind) as observe:
+        await run_webhook(settings, stop=stop, at_once=at_once, observe=observe)
+
+
+@asynccontextmanager
+async def _metrics(port: int | None, bind: str | None) -> AsyncIterator[Observe]:
+    """Serve metrics if that is wanted, and give what counts."""
+    if port is None:
+        yield unobserved
+        return
+    import asyncio
+    import logging
+    from importlib.metadata import version
+
+    from ibdra_adapters.metrics.prometheus import PrometheusWebhook
+
+    metrics = PrometheusWebhook(version=version("ibdra"))
+    at = await asyncio.to_thread(metrics.serve, port, bind)
+    logging.getLogger(__name__).info("metrics at port %d", at)
+    try:
+        yield metrics.review
+    finally:
+        await asyncio.to_thread(metrics.stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import re
 import signal
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from contract.admission.conftest import Pair
 from contract.admission.webhook_calls import JSON, Client, a_review_of, head, heard
+from contract.metrics.metrics_seen import fetch
 from ibdra_adapters.admission.certificates import CertificateFiles
 from ibdra_app.webhook import WebhookSettings, run_webhook
 from unit.cli.cli_runs import ROOT, run
@@ -39,6 +41,7 @@ NEVER = {
     "grpc",
     "ibdra_app.container",
     "kubernetes",
+    "prometheus_client",
     "pyroute2",
     "rich",
     "yaml",
@@ -123,6 +126,33 @@ async def test_it_serves_on_for_a_while_after_sigterm(pairs: Pairs) -> None:
             streams[1].write(body[50:])
             assert (await heard(streams[0])).response["allowed"]
         assert 0 == (await webhook.ended())[0], webhook.log
+
+
+async def test_it_serves_metrics_where_it_is_told_to(pairs: Pairs) -> None:
+    """Each review is counted, by kind and verdict; until it ends."""
+    async with running(
+        pairs[0], "--linger", "0", "--metrics-port", "0", "--metrics-bind", "127.0.0.1"
+    ) as webhook:
+        metrics = int((await webhook.until(re.compile(r"metrics at port (\d+)")))[1])
+        client = Client(int((await webhook.until(_READY))[1]), pairs[0][0])
+        await client.review(a_review_of(an_object()))
+        text = await asyncio.to_thread(fetch, metrics)
+        series = 'review_duration_seconds_count{kind="ResourceClaim",verdict="allowed"} 1.0'
+        assert f"ibdra_webhook_{series}\n" in text
+        assert f'ibdra_build_info{{python="{platform.python_version()}",version="' in text
+        webhook.process.terminate()
+        code, out = await webhook.ended()
+    assert 0 == code, webhook.log
+    assert {"prometheus_client"} == NEVER & set(json.loads(out.splitlines()[-1]))
+
+
+async def test_a_metrics_port_that_is_taken_is_told(pairs: Pairs) -> None:
+    """It does not serve reviews that nobody could count."""
+    async with running(pairs[0]) as first:
+        port = (await first.until(_READY))[1]
+        async with running(pairs[0], "--metrics-port", port) as second:
+            code, _ = await second.ended()
+    assert (2, 1) == (code, second.log.count(f"ibdra: metrics cannot be served at port {port}"))
 
 
 async def test_two_cannot_serve_one_port(pairs: Pairs) -> None:

@@ -21,6 +21,7 @@ OUTSIDE = {
     "ibdra_adapters",
     "ibdra_app",
     "kubernetes",
+    "prometheus_client",
     "pyroute2",
     "rich",
     "yaml",
