@@ -140,8 +140,8 @@ def advice_at(selection: Selection) -> Iterator[Finding]:
 
 def _configs_of_admin_requests(body: Mapping[str, Any]) -> Iterator[Finding]:
     """Find IbConfigs that name a request with admin access: they could only be ignored."""
-    admins = {r.name.split("/", 1)[0] for r in requests_of(body) if r.admin}
-    admins |= {r.name for r in requests_of(body) if r.admin}
+    admins = {request.name for request in requests_of(body) if request.admin}
+    admins |= {name.split("/", 1)[0] for name in admins}
     for path, requests in _scopes(body):
         for index, name in enumerate(requests):
             if isinstance(name, str) and name in admins:

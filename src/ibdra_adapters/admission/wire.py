@@ -20,8 +20,8 @@ from ibdra_domain.strict_json import decode
 
 API_VERSION = "admission.k8s.io/v1"
 KIND = "AdmissionReview"
-REVIEW_LIMIT = 7 << 20
-"""Bytes of a review: two objects of 3 MiB, the most an API server takes, and some more."""
+REVIEW_LIMIT = 4 << 20
+"""Bytes of a review: two objects of 1.5 MiB, the most that etcd keeps, and some more."""
 
 _UID = r"[0-9A-Za-z._:-]{1,128}"
 _UID_AT_A_GLANCE = re.compile(rf'"uid"\s*:\s*"({_UID})"'.encode())

@@ -327,7 +327,9 @@ async def test_a_stop_waits_for_what_is_under_way(pairs: Pairs) -> None:
     async with client.connected() as judged, client.connected() as coming:
         coming[1].write(head("POST", "/validate", body, JSON) + body[:-1])
         judged[1].write(head("POST", "/validate", whole, JSON) + whole)
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(30):
+            while len(server._calls) < 2:  # noqa: ASYNC110 -- no event tells that they are heard
+                await asyncio.sleep(0.01)
         stopping = asyncio.create_task(server.stop())
         await asyncio.sleep(0.1)
         coming[1].write(body[-1:])

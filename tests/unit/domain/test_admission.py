@@ -152,6 +152,10 @@ def test_a_field_given_twice_to_another_driver_passes() -> None:
     [
         ('{"opaque": {"driver": "a", "driver": "ib.sigs.k8s.io"}}', "[0].opaque.driver"),
         ('{"opaque": {"driver": "a", "parameters": 1, "parameters": 2}}', "[0].opaque.parameters"),
+        (
+            '{"opaque": {"driver": "ib.sigs.k8s.io", "parameters": 1, "parameters": 2}}',
+            "[0].opaque.parameters",
+        ),
         ('{"opaque": {"driver": "a"}, "opaque": {}}', "[0].opaque"),
         ('{"requests": ["a"], "requests": []}', "[0].requests"),
         ('{"parameters": {"a": 1, "a": 1}}', "[0].parameters.a"),
