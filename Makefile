@@ -54,6 +54,7 @@ bench: $(READY) ## time and memory, with the floor beside them
 	$(BIN)/python benchmarks/bench_attaches.py
 	$(BIN)/python benchmarks/bench_hook.py
 	$(BIN)/python benchmarks/bench_namespaces.py
+	$(BIN)/python benchmarks/bench_webhook.py
 	PYTHONPATH=tests $(BIN)/python benchmarks/bench_moves.py
 
 lock: ## choose the newest versions anew (needs uv) and write constraints.txt

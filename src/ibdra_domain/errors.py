@@ -10,6 +10,7 @@ one of these.
     IbdraError
     ├── InvalidInput                what somebody wrote is malformed; nothing was changed
     │   ├── InvalidIdentifier       a GUID, GID, pkey, PCI address or device name
+    │   ├── InvalidJson             a text that is not JSON
     │   ├── InvalidConfig           an IbConfig
     │   ├── InvalidManifest         a Kubernetes manifest
     │   ├── InvalidSelector         a CEL expression
@@ -34,7 +35,9 @@ one of these.
         ├── CdiFailed               CDI spec files
         ├── StateFailed             the driver's own records
         ├── KubeletFailed           sockets shared with the kubelet
-        └── HookFailed              the attach hook: its socket, its program, what it asks
+        ├── HookFailed              the attach hook: its socket, its program, what it asks
+        ├── WebhookFailed           the webhook: its port, its certificate, what it is asked
+        └── MetricsFailed           the port that metrics are served at
 """
 
 from __future__ import annotations
@@ -65,6 +68,10 @@ class InvalidInput(IbdraError):
 
 class InvalidIdentifier(InvalidInput):
     """A GUID, GID, pkey, PCI address or device name that is not one."""
+
+
+class InvalidJson(InvalidInput):
+    """A text that is not JSON."""
 
 
 class InvalidConfig(InvalidInput):
@@ -180,3 +187,11 @@ class KubeletFailed(PortFailed):
 
 class HookFailed(PortFailed):
     """The attach hook's socket or program could not be set up, or it asked nonsense."""
+
+
+class WebhookFailed(PortFailed):
+    """The webhook cannot be served, has no certificate to show, or was asked nonsense."""
+
+
+class MetricsFailed(PortFailed):
+    """Metrics cannot be served."""

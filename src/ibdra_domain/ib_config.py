@@ -9,15 +9,15 @@ Source: D7 of the design; IBA 1.7, 10.9 for partition keys; RFC 4391 for IPoIB.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from ibdra_domain.errors import InvalidConfig
+from ibdra_domain.errors import InvalidConfig, InvalidJson
 from ibdra_domain.identifiers import format_pkey, partition_of
 from ibdra_domain.link import IB_MTUS, IPOIB_HEADER
+from ibdra_domain.strict_json import TWICE, decode, twice_in
 
 API_GROUP = "ib.resource.sigs.k8s.io"
 API_VERSION = f"{API_GROUP}/v1alpha1"
@@ -50,14 +50,12 @@ def decode_ib_config(raw: bytes | str) -> IbConfig:
     Raises InvalidConfig that lists every problem found.
     """
     try:
-        document = json.loads(raw, object_pairs_hook=_object_without_duplicates)
-    except InvalidConfig:
-        raise
-    except (ValueError, RecursionError) as error:
+        document = decode(raw)
+    except InvalidJson as error:
         raise InvalidConfig(
-            f"the IbConfig is not JSON ({error})", remedy="give one JSON object"
+            f"the IbConfig is {error.problem}", remedy="give one JSON object"
         ) from error
-    return ib_config_from(document)
+    return ib_config_from(document.value)
 
 
 def ib_config_from(document: object) -> IbConfig:
@@ -79,21 +77,27 @@ def ib_config_from(document: object) -> IbConfig:
 
 def ib_config_problems(document: object) -> tuple[Problem, ...]:
     """List everything that is wrong with a decoded document, in reading order."""
-    if not isinstance(document, Mapping):
-        return (
-            Problem(
-                "",
-                f"the parameters are {_kind_of(document)}, not an object",
-                f"give an object with apiVersion {API_VERSION} and kind {KIND}",
-            ),
+    return tuple(problems_of(document))
+
+
+def problems_of(document: object) -> Iterator[Problem]:
+    """Give the same one by one, for who does not want all that a hostile document can hold."""
+    if isinstance(document, Mapping):
+        yield from _walk(document)
+    else:
+        yield Problem(
+            "",
+            f"the parameters are {_kind_of(document)}, not an object",
+            f"give an object with apiVersion {API_VERSION} and kind {KIND}",
         )
-    return tuple(_walk(document))
 
 
-def _walk(document: Mapping[Any, Any]) -> Iterable[Problem]:
+def _walk(document: Mapping[Any, Any]) -> Iterator[Problem]:
+    for path in twice_in(document):
+        yield Problem(str(path[0]), f"{str(path[-1])[:40]!r} is given twice", "keep one of the two")
     for field, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
         value = document.get(field)
-        if value != wanted:
+        if value != wanted and value is not TWICE:
             yield Problem(
                 field,
                 f"{field} is {_kind_of(value)}" if field in document else f"{field} is missing",
@@ -110,6 +114,8 @@ def _walk(document: Mapping[Any, Any]) -> Iterable[Problem]:
                 f"{name[:40]!r} is not a field of {KIND}",
                 f"use {', '.join(_RULES)} (the spelling counts) or remove it",
             )
+        elif value is TWICE:
+            continue
         elif isinstance(value, bool) or not isinstance(value, int):
             yield Problem(
                 field,
@@ -161,15 +167,6 @@ def merge(configs: Iterable[IbConfig]) -> IbConfig:
     return IbConfig(pkey=pkey, traffic_class=traffic_class, mtu=mtu)
 
 
-def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise InvalidConfig(f"{key!r} is given twice", remedy="keep one of the two", field=key)
-        found[key] = value
-    return found
-
-
 def _kind_of(value: object) -> str:
     match value:
         case None:
@@ -186,6 +183,8 @@ def _kind_of(value: object) -> str:
             kind = "a list"
         case Mapping():
             kind = "an object"
+        case _ if value is TWICE:
+            kind = "given twice"
         case _:
             kind = f"a {type(value).__name__}"
     return kind

@@ -9,23 +9,25 @@ Source: ``resource.k8s.io`` v1, v1beta2 and v1beta1 (where a request has no ``ex
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from ibdra_domain.ib_config import ib_config_problems
+from ibdra_domain.ib_config import problems_of
 from ibdra_domain.publication import DRIVER_NAME
 from ibdra_domain.selectors import advice_on
-
-FieldPath = tuple[str | int, ...]
+from ibdra_domain.strict_json import FieldPath
 
 GROUP = "resource.k8s.io"
 VERSIONS = ("v1", "v1beta1", "v1beta2")
+KINDS = ("DeviceClass", "ResourceClaim", "ResourceClaimTemplate")
 _CLAIM_SPECS: dict[str, FieldPath] = {
     "ResourceClaim": ("spec", "devices"),
     "ResourceClaimTemplate": ("spec", "spec", "devices"),
 }
+_PLAIN_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", re.ASCII)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,12 +57,9 @@ class RequestedDevices(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_ours(body: Mapping[str, Any]) -> bool:
-    """Tell the objects that can carry an IbConfig or a selector."""
-    group, _, version = str(body.get("apiVersion", "")).partition("/")
-    kind = str(body.get("kind"))
-    return (
-        group == GROUP and version in VERSIONS and (kind in _CLAIM_SPECS or kind == "DeviceClass")
-    )
+    """Tell the objects that can carry an IbConfig or a selector, whatever their version."""
+    group, _, _ = str(body.get("apiVersion", "")).partition("/")
+    return group == GROUP and str(body.get("kind")) in KINDS
 
 
 def ib_configs(
@@ -75,7 +74,7 @@ def requests_of(body: Mapping[str, Any]) -> Iterator[RequestedDevices]:
     """Give a claim's or template's requests, alternatives as ``request/alternative``."""
     if str(body.get("kind")) not in _CLAIM_SPECS:
         return
-    requests, path = _at(body, (*_devices_path(body), "requests"))
+    requests, path = _at(body, (*devices_path(body), "requests"))
     for index, request in enumerate(_list(requests)):
         if not isinstance(request, Mapping):
             continue
@@ -104,30 +103,52 @@ def selections_of(body: Mapping[str, Any]) -> Iterator[Selection]:
 
 def findings_in(body: Mapping[str, Any]) -> Iterator[Finding]:
     """List what is wrong in an object of ours, without knowing the node."""
+    yield from config_findings(body)
+    for selection in selections_of(body):
+        yield from advice_at(selection)
+
+
+def config_findings(body: Mapping[str, Any]) -> Iterator[Finding]:
+    """List what would have a node refuse an object's IbConfigs; all there is but for selectors.
+
+    In a version that is not known, nobody can tell where they stand.
+    """
+    version = str(body.get("apiVersion", "")).partition("/")[2]
+    if version not in VERSIONS:
+        yield Finding(
+            path=("apiVersion",),
+            problem=f"version {version[:40]!r} of {GROUP} is not known to this driver",
+            remedy=f"use {', '.join(VERSIONS)}, or a driver that knows it",
+        )
+        return
     for path, parameters in ib_configs(body):
-        for problem in ib_config_problems(parameters):
+        for problem in problems_of(parameters):
             yield Finding(
                 path=(*path, problem.field) if problem.field else path,
                 problem=problem.problem,
                 remedy=problem.remedy,
             )
     yield from _configs_of_admin_requests(body)
-    for selection in selections_of(body):
-        for advice in advice_on(selection.expression, driver=DRIVER_NAME):
-            problem_text, _, remedy = advice.partition(": ")
-            yield Finding(path=selection.path, problem=problem_text, remedy=remedy)
+
+
+def advice_at(selection: Selection) -> Iterator[Finding]:
+    """Say what can never work in a selector."""
+    for advice in advice_on(selection.expression, driver=DRIVER_NAME):
+        problem, _, remedy = advice.partition(": ")
+        yield Finding(path=selection.path, problem=problem, remedy=remedy)
 
 
 def _configs_of_admin_requests(body: Mapping[str, Any]) -> Iterator[Finding]:
     """Find IbConfigs that name a request with admin access: they could only be ignored."""
-    admins = {r.name.split("/", 1)[0] for r in requests_of(body) if r.admin}
-    admins |= {r.name for r in requests_of(body) if r.admin}
+    admins = {request.name for request in requests_of(body) if request.admin}
+    admins |= {name.split("/", 1)[0] for name in admins}
     for path, requests in _scopes(body):
         for index, name in enumerate(requests):
-            if name in admins:
+            if isinstance(name, str) and name in admins:
                 yield Finding(
                     path=(*path, "requests", index),
-                    problem=f"request {name} has admin access, which changes nothing on the device",
+                    problem=f"request {name[:128]} has admin access, "
+                    "which changes nothing on the device",
                     remedy="remove it from the IbConfig's requests",
                 )
 
@@ -141,7 +162,7 @@ def _scopes(body: Mapping[str, Any]) -> Iterator[tuple[FieldPath, Sequence[Any]]
 def _our_configs(
     body: Mapping[str, Any], driver: str
 ) -> Iterator[tuple[FieldPath, Mapping[str, Any]]]:
-    entries, path = _at(body, (*_devices_path(body), "config"))
+    entries, path = _at(body, (*devices_path(body), "config"))
     for index, entry in enumerate(_list(entries)):
         opaque = entry.get("opaque") if isinstance(entry, Mapping) else None
         if isinstance(opaque, Mapping) and opaque.get("driver") == driver:
@@ -149,10 +170,18 @@ def _our_configs(
 
 
 def format_path(path: FieldPath) -> str:
-    """Write a path as the API server does: ``spec.devices.config[0].opaque``."""
+    """Write a path as the API server does: ``spec.devices.config[0].opaque``.
+
+    A field that could not be one of Kubernetes' stands in brackets, quoted and cut short.
+    """
     text = ""
     for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif _PLAIN_FIELD.fullmatch(step):
+            text += f".{step}" if text else step
+        else:
+            text += f"[{step[:40]!r}]"
     return text
 
 
@@ -177,7 +206,8 @@ def _selections(body: Mapping[str, Any], path: FieldPath) -> Iterator[Selection]
             yield Selection(path=where, expression=expression)
 
 
-def _devices_path(body: Mapping[str, Any]) -> FieldPath:
+def devices_path(body: Mapping[str, Any]) -> FieldPath:
+    """Give where a body's requests and configs stand."""
     return _CLAIM_SPECS.get(str(body.get("kind")), ("spec",))
 
 

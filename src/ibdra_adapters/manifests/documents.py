@@ -15,12 +15,11 @@ import msgspec
 import yaml
 
 from ibdra_domain.errors import InvalidManifest
+from ibdra_domain.strict_json import FieldPath
 
 # libyaml's writer where the installed PyYAML has it: a tenth of the time.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 MAX_VALUES = 100_000
-
-FieldPath = tuple[str | int, ...]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

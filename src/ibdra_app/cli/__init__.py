@@ -22,6 +22,7 @@ _COMMANDS = {
     "run": "the node agent: the driver of a node, until it is stopped",
     "slices": "the ResourceSlices this node would publish",
     "validate": "check the IbConfigs and selectors of manifests, offline",
+    "webhook": "the validating webhook, until it is stopped",
 }
 
 

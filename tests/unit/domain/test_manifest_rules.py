@@ -75,17 +75,26 @@ def test_knows_its_objects(kind: str, version: str) -> None:
     [
         ("v1", "Pod"),
         ("resource.k8s.io/v1", "ResourceSlice"),
-        ("resource.k8s.io/v1alpha3", "ResourceClaim"),
-        ("resource.k8s.io", "ResourceClaim"),
         ("example.com/v1", "ResourceClaim"),
         ("resource.k8s.io/v1", ["ResourceClaim"]),
         (None, None),
     ],
 )
 def test_leaves_other_objects_alone(api_version: object, kind: object) -> None:
-    """Other kinds, groups and versions are none of our business."""
+    """Other kinds and groups are none of our business."""
     assert not is_ours({"apiVersion": api_version, "kind": kind})
     assert not is_ours({})
+
+
+@pytest.mark.parametrize("api_version", ["resource.k8s.io/v2", "resource.k8s.io"])
+@pytest.mark.parametrize("kind", ["ResourceClaim", "ResourceClaimTemplate", "DeviceClass"])
+def test_an_unknown_version_is_a_finding(kind: str, api_version: str) -> None:
+    """It is one of our objects, and nobody can tell where an IbConfig stands in it."""
+    body = claim(config=[OURS]) | {"apiVersion": api_version, "kind": kind}
+    assert is_ours(body)
+    (finding,) = findings_in(body)
+    assert "apiVersion" == format_path(finding.path)
+    assert "is not known to this driver" in finding.problem
 
 
 @pytest.mark.parametrize(
@@ -238,6 +247,9 @@ def test_explains_selectors_in_the_wrong_form() -> None:
         (("spec",), "spec"),
         (("spec", "config", 0, "opaque"), "spec.config[0].opaque"),
         ((0, "a"), "[0].a"),
+        (("a", "b.c", "", "ä"), "a['b.c']['']['ä']"),
+        (("a", "b\nc"), r"a['b\nc']"),
+        (("a", "x" * 300), f"a['{'x' * 40}']"),
     ],
 )
 def test_writes_paths_as_the_api_server_does(path: tuple[str | int, ...], text: str) -> None:

@@ -11,6 +11,7 @@ import ibdra_domain
 
 # What the other rings of the house bring, by import name.
 OUTSIDE = {
+    "aiohttp",
     "cel_expr_python",
     "cffi",
     "click",
@@ -20,6 +21,7 @@ OUTSIDE = {
     "ibdra_adapters",
     "ibdra_app",
     "kubernetes",
+    "prometheus_client",
     "pyroute2",
     "rich",
     "yaml",

@@ -1,0 +1,1 @@
+"""The admission webhook: reviews over HTTPS in, verdicts of the domain out."""

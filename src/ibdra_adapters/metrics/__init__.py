@@ -1,0 +1,1 @@
+"""Metrics: what was counted, for Prometheus or for a test to look at."""
