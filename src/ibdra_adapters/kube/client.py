@@ -96,15 +96,14 @@ class KubeClient:
 
     def _ask(self, request: Request, take: Callable[[Answer], TakenT], *, until: float) -> TakenT:
         """Try until there is an answer to take, a refusal that stands, or no more time."""
-        tried, was_refused = 0, False
+        tried, is_read_anew = 0, False
         while True:
             connection, heard = self._connection, _Heard()
             try:
                 return self._try(connection, request, take, until=until, heard=heard)
             except KubeFailed as error:
-                if heard.status == 401 and not was_refused:
-                    was_refused = True
-                    self._reload(connection)
+                if heard.status == 401 and not is_read_anew and monotonic() < until:
+                    is_read_anew = self._reload(connection)
                     continue
                 is_silent = not heard.status and isinstance(error, KubeUnavailable)
                 if is_silent:
@@ -148,12 +147,14 @@ class KubeClient:
     def _connected(self) -> Connection:
         return Connection(kubeconfig=self._kubeconfig, context=self._context)
 
-    def _reload(self, used: Connection) -> None:
-        """Read the identity anew, unless another thread just did."""
+    def _reload(self, used: Connection) -> bool:
+        """Read the identity anew; False if another thread just did, and before we asked."""
         with self._lock:
-            if self._connection is used:
-                self._connection = self._connected()
-                used.retire(self._connection)
+            if self._connection is not used:
+                return False
+            self._connection = self._connected()
+            used.retire(self._connection)
+            return True
 
 
 class _Heard(msgspec.Struct):

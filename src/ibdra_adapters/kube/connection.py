@@ -8,6 +8,7 @@ ours (D12).  Errors of both libraries leave as ours.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import shutil
 import tempfile
@@ -31,6 +32,7 @@ SILENCE = 180.0
 """Seconds that a call may wait for a connection, for the next bytes, and a watch for a line."""
 
 _POOL = 16
+_SHORTEST_TOKEN = 16
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,17 +60,19 @@ class Connection:
 
     def __init__(self, *, kubeconfig: Path | None, context: str | None) -> None:
         self._lock = threading.Lock()
+        self._folder: str | None = None  # a pod may have none to write to, and needs none
         try:
             settings = client.Configuration()
             if kubeconfig is None:
                 config.load_incluster_config(client_configuration=settings)
             else:
+                self._folder = _folder()
                 config.load_kube_config(
                     config_file=str(kubeconfig),
                     context=context,
                     client_configuration=settings,
                     persist_config=False,
-                    temp_file_path=_folder(),
+                    temp_file_path=self._folder,
                 )
             settings.connection_pool_maxsize = _POOL
             self._settings = settings
@@ -113,14 +117,16 @@ class Connection:
         return Answer(response, what=str(request))
 
     def without_token(self, body: bytes) -> bytes:
-        """Take our token out of what the server said."""
-        return body.replace(self._token.encode(), b"(token)") if self._token else body
+        """Take our token out of what the server said, unless it may be any word."""
+        is_one = len(self._token) >= _SHORTEST_TOKEN
+        return body.replace(self._token.encode(), b"(token)") if is_one else body
 
     def retire(self, successor: Connection) -> None:
         """Give up what our successor does not need; calls that are under way go on."""
         self.close()
         for path in self._files() - successor._files():
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def close(self) -> None:
         """Close idle connections."""
@@ -129,7 +135,7 @@ class Connection:
     def _files(self) -> set[Path]:
         here = self._settings
         given = {Path(f) for f in (here.ssl_ca_cert, here.cert_file, here.key_file) if f}
-        return {path for path in given if path.parent == Path(_folder())}
+        return {path for path in given if str(path.parent) == self._folder}
 
     def _authorization(self) -> str:
         """Give the header's value; tokens run out, and the client knows which to read again."""
@@ -142,10 +148,7 @@ class Connection:
                     f"our token for the API server cannot be read ({_said(error)})",
                     remedy="check what renews it",
                 ) from None  # as above
-            keys = self._settings.api_key
-            # Releases before 35 have it under the header's name.
-            said = keys.get("BearerToken") or keys.get("authorization") or ""
-            scheme, _, token = said.partition(" ")
+            scheme, _, token = self._settings.api_key.get("BearerToken", "").partition(" ")
             token = token.strip()
             if not token.isascii() or not token.isprintable() or " " in token:
                 raise KubeFailed(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from contract.cluster.control_plane.certificates import Authority
 from contract.kube.hostile_server import HostileServer, kubeconfig, running
 from contract.kube.kube_clusters import Cluster, FakeCluster
 from ibdra_adapters.kube import client, connection
@@ -28,6 +30,14 @@ def server() -> Iterator[HostileServer]:
         yield started
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Give a CA."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the openssl program")
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
 @dataclass
 class Client:
     """A client of the server, and what it told and slept."""
@@ -37,21 +47,21 @@ class Client:
     pauses: list[float] = field(default_factory=list)
 
 
-MakeClient = Callable[[Path], Client]
+MakeClient = Callable[[Path | None], Client]
 
 
 @pytest.fixture
 def make_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeClient]:
     """Make clients that lose patience soon; what they would sleep is written down."""
     made: list[Client] = []
-    monkeypatch.setattr(client, "READ_TIMEOUT", 0.5)
-    monkeypatch.setattr(client, "CALL_SECONDS", 5.0)
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(client, "READ_TIMEOUT", 2.0)
+    monkeypatch.setattr(client, "CALL_SECONDS", 10.0)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2.0)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
-    def make(config: Path) -> Client:
+    def make(config: Path | None) -> Client:
         seen: list[tuple[str, str]] = []
         pauses: list[float] = []
         monkeypatch.setattr(client, "sleep", pauses.append)
@@ -70,3 +80,11 @@ def make_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeClient]:
 def there(server: HostileServer, make_client: MakeClient, tmp_path: Path) -> Client:
     """Give a client of the server."""
     return make_client(kubeconfig(tmp_path / "config", server.url, user={"token": "s3cr3t"}))
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> Path:
+    """Give a token's file."""
+    path = tmp_path / "token"
+    path.write_text("first", encoding="utf-8")
+    return path

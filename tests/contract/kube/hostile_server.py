@@ -130,9 +130,10 @@ def watches(*pieces: bytes, then: bytes = END) -> Act:
 
 @dataclass
 class HostileServer:
-    """Listens on this machine from ``start`` to ``stop``."""
+    """Listens on this machine from ``start`` to ``stop``; it may speak before it is asked."""
 
     tls: ssl.SSLContext | None = None
+    greeting: bytes = b""
     acts: list[Act] = field(default_factory=lambda: [says(200)])
     requests: list[Seen] = field(default_factory=list)
     connections: int = 0
@@ -185,6 +186,7 @@ class HostileServer:
 
     def _serve(self, raw: socket.socket, number: int) -> None:
         with raw, contextlib.suppress(OSError):
+            raw.sendall(self.greeting)
             if self.tls is None:
                 self._talk(raw, number)
                 return

@@ -157,7 +157,7 @@ def test_a_silent_watch_is_given_up(
     server: HostileServer, there: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server sends bookmarks now and then; without any it is gone."""
-    monkeypatch.setattr(client, "SILENCE", 0.2)
+    monkeypatch.setattr(client, "SILENCE", 0.5)
     server.does(says(200, LISTED), hangs(BEGUN + chunk(event("ADDED"))))
     assert [(SliceChange.ADDED, "a")] == seen_by(watch(there.kube))
 
