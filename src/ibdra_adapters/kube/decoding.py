@@ -1,7 +1,7 @@
-"""JSON of an API server -> what we use of it.
+"""What an API server says -> what we use of it, or the error that it is.
 
-Why: one place where an object from another version becomes a value, or an error that says
-whose object it is; for the server in memory and the real one alike.
+Why: one place where an object from another version becomes a value, and a refusal becomes
+an error in the server's words; for the server in memory and the real one alike.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ibdra_domain.errors import KubeFailed
+from ibdra_domain.errors import KubeConflict, KubeFailed, KubeNotFound, KubeUnavailable
 
+Json = dict[str, Any]
 ObjectT = TypeVar("ObjectT")
 
+_LONGEST_WORDS = 500
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-def decoded(body: bytes | dict[str, Any], kind: type[ObjectT]) -> ObjectT:
+
+def decoded(body: bytes | Json, kind: type[ObjectT]) -> ObjectT:
     """Read what we use of an object; unknown fields are passed over.
 
     Raises KubeFailed if it is not what it should be.
@@ -23,9 +27,55 @@ def decoded(body: bytes | dict[str, Any], kind: type[ObjectT]) -> ObjectT:
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except _UNDECODABLE as error:
         name = getattr(kind, "__name__", "answer")
         raise KubeFailed(
-            f"a {name} from the API server is not understood ({error})",
+            f"a {name} from the API server is not understood ({one_line(str(error))})",
             remedy="upgrade the driver to one that knows this Kubernetes version",
         ) from error
+
+
+class _Status(msgspec.Struct):
+    """``meta/v1`` Status, as far as it explains a refusal."""
+
+    message: str = ""
+    reason: str = ""
+
+
+def refusal(what: str, *, status: int, body: bytes, is_anonymous: bool = False) -> KubeFailed:
+    """Turn a refusal into ours, in the server's words."""
+    try:
+        said = msgspec.json.decode(body, type=_Status)
+    except _UNDECODABLE:
+        said = _Status(message=body[: 2 * _LONGEST_WORDS].decode(errors="replace"))
+    problem = f"{what}: {status}, {one_line(said.message) or 'no reason given'}"
+    # Without the reason it is the path that is not there, and nobody knows about the object.
+    if status == 404 and said.reason == "NotFound":
+        return KubeNotFound(problem, remedy="it was deleted, or never created")
+    if status == 409:
+        return KubeConflict(problem, remedy="read it again and decide anew")
+    if status in (408, 410, 429) or status >= 500:
+        return KubeUnavailable(problem, remedy="try again")
+    return KubeFailed(problem, remedy=_remedy(status, is_anonymous=is_anonymous))
+
+
+def _remedy(status: int, *, is_anonymous: bool) -> str:
+    if status in (401, 403) and is_anonymous:
+        return (
+            "there is neither a token nor a certificate to show: "
+            "check the kubeconfig's user, and the plugin that it may name"
+        )
+    if status == 401:
+        return "its token or certificate has run out: check what renews it"
+    if status == 403:
+        return "allow this in the driver's RBAC rules (its ClusterRole)"
+    if status == 404:
+        return "check the server's address, and that it is Kubernetes 1.34 or newer"
+    return "compare the driver's version with the cluster's"
+
+
+def one_line(text: str) -> str:
+    """Give somebody else's text as a part of a message: one line, printable, not too long."""
+    printable = "".join(c if c.isprintable() else " " for c in text[: 4 * _LONGEST_WORDS])
+    words = " ".join(printable.split())
+    return words if len(words) <= _LONGEST_WORDS else words[:_LONGEST_WORDS] + "..."

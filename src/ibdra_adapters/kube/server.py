@@ -8,12 +8,14 @@ but our own slices, and those are ours whole.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from urllib.parse import quote
 
 import msgspec
 
-from ibdra_adapters.kube.client import KubeClient, LineStream
-from ibdra_adapters.kube.decoding import decoded
+from ibdra_adapters.kube.answers import LineStream
+from ibdra_adapters.kube.client import KubeClient
+from ibdra_adapters.kube.decoding import decoded, one_line
 from ibdra_domain.errors import KubeNotFound, KubeUnavailable
 from ibdra_domain.kube_objects import RESOURCE_API_VERSION, ResourceClaim, ResourceSlice
 from ibdra_domain.ports.kube import SliceChange, SliceEvent
@@ -47,7 +49,7 @@ class ServerClaims:
 
 class _SliceList(msgspec.Struct, frozen=True):
     metadata: _ListMeta
-    items: tuple[ResourceSlice, ...] = ()
+    items: tuple[ResourceSlice, ...] | None = ()
 
 
 class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
@@ -63,12 +65,13 @@ class ServerSlices:
 
     def list(self) -> tuple[ResourceSlice, ...]:
         """Fulfil the port."""
-        return self._list().items
+        return self._list()[0]
 
-    def _list(self) -> _SliceList:
+    def _list(self) -> tuple[tuple[ResourceSlice, ...], str]:
+        """Give them with the version of the list."""
         found = decoded(self._client.call("GET", _SLICES, query=self._selector), _SliceList)
-        ordered = tuple(sorted(found.items, key=lambda one: one.metadata.name))
-        return _SliceList(metadata=found.metadata, items=ordered)
+        ordered = sorted(found.items or (), key=lambda one: one.metadata.name)
+        return tuple(ordered), found.metadata.resource_version
 
     def create(self, wanted: ResourceSlice) -> ResourceSlice:
         """Fulfil the port."""
@@ -95,13 +98,13 @@ class ServerSlices:
 
     def watch(self) -> ServerSliceWatch:
         """Fulfil the port."""
-        listed = self._list()
+        listed, version = self._list()
         query = {
             **self._selector,
-            "resourceVersion": listed.metadata.resource_version,
+            "resourceVersion": version,
             "allowWatchBookmarks": "true",
         }
-        return ServerSliceWatch(listed.items, self._client.stream(_SLICES, query=query))
+        return ServerSliceWatch(listed, self._client.stream(_SLICES, query=query))
 
 
 def _path(one: ResourceSlice) -> str:
@@ -135,13 +138,15 @@ class ServerSliceWatch:
     def _follow(self, listed: Sequence[ResourceSlice]) -> Iterator[SliceEvent]:
         for one in listed:
             yield SliceEvent(SliceChange.ADDED, one)
-        for line in self._stream:
-            seen = decoded(line, _Seen)
-            if seen.type == "ERROR":  # 410: it forgot our version, or something of its own
-                raise KubeUnavailable(
-                    f"the API server broke the watch of slices ({bytes(seen.object)[:200]!r})",
-                    remedy="watch again",
-                )
-            if seen.type in SliceChange.__members__:  # the others are bookmarks
-                found = decoded(bytes(seen.object), ResourceSlice)
-                yield SliceEvent(SliceChange(seen.type), found)
+        with closing(self._stream.lines()) as lines:
+            for line in lines:
+                seen = decoded(line, _Seen)
+                if seen.type == "ERROR":  # 410: it forgot our version, or something of its own
+                    said = one_line(bytes(seen.object).decode(errors="replace"))
+                    raise KubeUnavailable(
+                        f"the API server broke the watch of slices ({said})",
+                        remedy="watch again",
+                    )
+                if seen.type in SliceChange.__members__:  # the others are bookmarks
+                    found = decoded(bytes(seen.object), ResourceSlice)
+                    yield SliceEvent(SliceChange(seen.type), found)

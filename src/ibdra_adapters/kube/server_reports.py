@@ -97,9 +97,9 @@ class ServerPodEvents:
     def warn(self, pod: ConsumerReference, *, namespace: str, reason: str, message: str) -> None:
         """Fulfil the port."""
         events = f"/api/v1/namespaces/{quote(namespace, safe='')}/events"
-        message = _shortened(message)
+        message = _fitting(message)
         digest = hashlib.sha256(f"{pod.uid}/{reason}/{message}".encode()).hexdigest()[:16]
-        name, now = f"{pod.name[:236]}.{digest}", _now()
+        name, now = f"{pod.name[:236].rstrip('-.')}.{digest}", _now()
         body: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Event",
@@ -130,11 +130,12 @@ class ServerPodEvents:
             self._client.call("PATCH", path, body=patch, content_type=PATCH_MERGE)
 
 
-def _shortened(message: str) -> str:
-    raw = message.encode()
-    if len(raw) <= _MESSAGE_LIMIT:
-        return message
-    return raw[: _MESSAGE_LIMIT - 3].decode(errors="ignore") + "..."
+def _fitting(message: str) -> str:
+    """Cut it to what events take, and make it text: names of files may be none."""
+    raw = message.encode(errors="replace")
+    if len(raw) > _MESSAGE_LIMIT:
+        raw = raw[: _MESSAGE_LIMIT - 3].decode(errors="ignore").encode() + b"..."
+    return raw.decode()
 
 
 def _now() -> str:

@@ -20,6 +20,7 @@ CLIENTS = {
     "grpc",
     "kubernetes",
     "pyroute2",
+    "urllib3",
 }
 
 CEL = {"cel_expr_python", "google.protobuf"}
