@@ -10,6 +10,7 @@ shift, and answers with the kernel's errno.  Each behaviour was measured on stoc
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable, Iterator
 from itertools import count
 
@@ -48,6 +49,8 @@ class FakeKernel:
         already is nothing, and (from 6.2) they rename an interface that is up.
     return_delay:
         Seconds until what was in a dead namespace is at home; real kernels take 0.1.
+
+    ``lock`` is for whoever calls from several threads: the ports and the events take it.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class FakeKernel:
         ipoib_follows_device: bool = False,
         return_delay: float = 0.0,
     ) -> None:
+        self.lock = threading.RLock()
         self.isolation = isolation
         self.ipoib_follows_device = ipoib_follows_device
         self.renames_while_up = ipoib_follows_device
