@@ -151,7 +151,7 @@ def on_node(
             running: DriverNode = stack.enter_context(made)
             count = len(running.container.discovery().take().devices)
             running.await_slices(
-                lambda found: sum(len(s["spec"].get("devices", ())) for s in found) == count,
+                lambda found: sum(len(s["spec"].get("devices") or ()) for s in found) == count,
                 what="everything published",
             )
             return running

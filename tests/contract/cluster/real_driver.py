@@ -103,7 +103,7 @@ class RealDriver:
 
     def devices(self) -> dict[str, Json]:
         """Give the published devices by name."""
-        return {d["name"]: d for s in self.slices() for d in s["spec"].get("devices", ())}
+        return {d["name"]: d for s in self.slices() for d in s["spec"].get("devices") or ()}
 
     def await_slices(self) -> None:
         """Wait until the node's whole pool is published."""

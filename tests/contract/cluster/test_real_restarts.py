@@ -59,7 +59,8 @@ class PodUser:
         """Create a pod that restarts, and writes what it has been given at each start."""
         self._admin.create(a_template(pod, namespace=self.namespace, device=device, config=config))
         self._marks[pod] = uuid4().hex
-        script = f": {self._marks[pod]}; echo $IB_DEVICE_DEV_PCI; sleep 100000; :"
+        wait = "trap exit TERM; sleep 100000 & wait"
+        script = f": {self._marks[pod]}; echo $IB_DEVICE_DEV_PCI; {wait}"
         body = a_pod(pod, namespace=self.namespace, template=pod, script=script)
         body["spec"]["restartPolicy"] = "Always"
         self._admin.create(body)
@@ -90,11 +91,17 @@ class PodUser:
 
     def delete(self, pod: str, *, grace: int | None = None) -> None:
         """Delete a pod and wait until it is gone, and its claim."""
-        claims = [c["metadata"]["name"] for c in self._claims_of(pod)]
+        self.begin_deleting(pod, grace=grace)
+        self.await_gone(pod)
+
+    def begin_deleting(self, pod: str, *, grace: int | None = None) -> None:
+        """Tell the server to delete a pod."""
         self._admin.delete("Pod", pod, namespace=self.namespace, grace=grace)
-        self._admin.wait_gone("Pod", pod, namespace=self.namespace)
-        for claim in claims:
-            self._admin.wait_gone("ResourceClaim", claim, namespace=self.namespace)
+
+    def await_gone(self, pod: str) -> None:
+        """Wait until a pod is gone, and its claim."""
+        self._admin.wait_gone("Pod", pod, namespace=self.namespace, seconds=_LONG)
+        wait_until(lambda: not self._claims_of(pod), what=f"the end of the claims of {pod}")
 
     def reasons(self, pod: str) -> dict[str, str]:
         """Give what a pod's events say, as ``kubectl describe`` shows them, by their reason."""
@@ -132,33 +139,22 @@ def test_a_container_starts_again(user: PodUser, kubelet: RealKubelet, ibdra: Re
 
 
 def test_the_driver_is_killed(user: PodUser, kubelet: RealKubelet, ibdra: RealDriver) -> None:
-    """Its pods go on, and start again by their marks; the next one knows them, and takes back."""
+    """Pods go on, and start again by their marks; one that ends waits for the next driver."""
     user.run("pod0")
+    away, left = ibdra.away(), ibdra.left()
     user.run("pod1", device=_OTHER_VF)
-    machine, left = ibdra.machine(), ibdra.left()
     ibdra.kill()
+    user.begin_deleting("pod1")
     user.kill_container("pod0")
     user.await_running("pod0", restarts=1)
-    ibdra.start()
     assert [_PCI[_VF]] * 2 == _words(kubelet, user, "pod0", count=2)
-    assert (machine, left) == (ibdra.machine(), ibdra.left())
-    user.kill_container("pod1")
-    user.await_running("pod1", restarts=1)
-    assert (machine, left) == (ibdra.machine(), ibdra.left())
-    user.delete("pod0", grace=1)
-    assert 3 == len(ibdra.left())  # spec, record and mark of the other
-    user.delete("pod1", grace=1)
-    assert [] == ibdra.left()
-
-
-def test_a_pod_ends_without_a_driver(user: PodUser, ibdra: RealDriver) -> None:
-    """A pod that is deleted meanwhile waits for the driver, and is gone when it is back."""
-    user.run("pod0")
-    ibdra.kill()
-    user._admin.delete("Pod", "pod0", namespace=user.namespace, grace=1)
-    wait_until(lambda: not _pids_with(user._marks["pod0"]), what="the container's end")
+    assert 2 * len(left) == len(ibdra.left())
     ibdra.start()
-    user._admin.wait_gone("Pod", "pod0", namespace=user.namespace, seconds=_LONG)
+    user.await_gone("pod1")
+    assert (away, left) == (ibdra.away(), ibdra.left())
+    assert f"{user.namespace}/pod0" not in ibdra.complaints()
+    assert f"{user.namespace}/pod1" in ibdra.complaints()  # its namespace had died
+    user.delete("pod0")
     assert [] == ibdra.left()
 
 
@@ -180,8 +176,8 @@ def test_the_kubelet_is_killed(user: PodUser, kubelet: RealKubelet, ibdra: RealD
     assert (machine, left) == (ibdra.machine(), ibdra.left())
     user.await_running("pod0")
     user.run("pod1", device=_OTHER_VF)
-    user.delete("pod0", grace=1)
-    user.delete("pod1", grace=1)
+    user.delete("pod0")
+    user.delete("pod1")
     assert [] == ibdra.left()
 
 
@@ -197,7 +193,7 @@ def test_a_refused_config_is_told(user: PodUser, ibdra: RealDriver) -> None:
     for reason in ("FailedPrepareDynamicResources", "PrepareFailed"):
         assert "0x8abc is not in the partition table" in reasons[reason]
     assert [] == ibdra.left()
-    user.delete("pod0", grace=1)
+    user.delete("pod0")
 
 
 def test_the_second_pod_gets_the_device_when_the_first_is_gone(
@@ -208,7 +204,7 @@ def test_the_second_pod_gets_the_device_when_the_first_is_gone(
     user.create("pod1")
     wait_until(lambda: "FailedScheduling" in user.reasons("pod1"), what="the scheduler's word")
     assert "cannot allocate all claims" in user.reasons("pod1")["FailedScheduling"]
-    user.delete("pod0", grace=1)
+    user.delete("pod0")
     user.await_running("pod1")
     second = user.claim("pod1")
     results = [claim["status"]["allocation"]["devices"]["results"] for claim in (first, second)]
