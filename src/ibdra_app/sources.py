@@ -105,10 +105,14 @@ def make_kernel(settings: Settings, machine: Callable[[], SimulatedMachine]) -> 
 
 
 def _real_processes(machine: SimulatedMachine, settings: Settings) -> Namespaces:
-    """Let this machine's processes be on a simulated one, which is as it was left."""
-    from ibdra_adapters.simulation.kept import keep
-    from ibdra_adapters.simulation.real_processes import RealProcesses
+    """Let this machine's processes be on a simulated one, which is as it was left.
 
+    Raises InvalidProfile if this machine has RDMA devices of its own.
+    """
+    from ibdra_adapters.simulation.kept import keep
+    from ibdra_adapters.simulation.real_processes import RealProcesses, check_no_hcas
+
+    check_no_hcas()
     namespaces = RealProcesses(machine.kernel)
     keep(machine, settings.simulation_file, namespaces=namespaces)
     return namespaces

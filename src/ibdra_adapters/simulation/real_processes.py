@@ -13,6 +13,7 @@ from pathlib import Path
 from ibdra_adapters.netlink.fake import FakeNamespaces, FakeNetns
 from ibdra_adapters.netlink.fake_kernel import FakeKernel
 from ibdra_adapters.netlink.namespaces import LinuxNamespaces
+from ibdra_domain.errors import InvalidProfile
 from ibdra_domain.ports.netlink import Namespaces, Netns, NetnsId
 
 _HOST = Path("/proc/1/ns/net")
@@ -105,6 +106,17 @@ class RealProcesses:
             stand_in = self._standing_in.pop(netns, None)
             if stand_in is not None:
                 self._kernel.end_process(stand_in)
+
+
+def check_no_hcas(sysfs: Path = Path("/sys")) -> None:
+    """Raise InvalidProfile on a machine with RDMA devices: pods would get nodes of theirs."""
+    folder = sysfs / "class/infiniband"
+    if found := sorted(path.name for path in folder.glob("*")):
+        raise InvalidProfile(
+            f"this machine has RDMA devices ({', '.join(found)}), and a simulated one has the "
+            "same device numbers",
+            remedy="leave --simulate out, or take a machine without them",
+        )
 
 
 def _host_file() -> Path:

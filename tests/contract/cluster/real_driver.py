@@ -83,6 +83,11 @@ class RealDriver:
         assert self._process.is_alive, self.tail()
         self.await_slices()
 
+    def ensure_running(self) -> None:
+        """Start it if a test has left it dead."""
+        if not self._process.is_alive:
+            self.start()
+
     def kill(self) -> None:
         """End it at once (SIGKILL), as a crash would."""
         self._process.kill()

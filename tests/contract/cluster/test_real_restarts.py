@@ -49,9 +49,8 @@ def a_template(name: str, *, namespace: str, device: str, config: Json | None = 
 class PodUser:
     """Somebody with a namespace, who runs pods there with one device each."""
 
-    def __init__(self, admin: Admin, namespace: str, ibdra: RealDriver) -> None:
+    def __init__(self, admin: Admin, namespace: str) -> None:
         self._admin = admin
-        self._ibdra = ibdra
         self._marks: dict[str, str] = {}
         self.namespace = namespace
 
@@ -122,7 +121,8 @@ class PodUser:
 def user(admin: Admin, ibdra: RealDriver, namespace: str) -> Iterator[PodUser]:
     """Give a user whose pods are gone at the end, and everything of them."""
     before = ibdra.at_home()
-    yield PodUser(admin, namespace, ibdra)
+    yield PodUser(admin, namespace)
+    ibdra.ensure_running()
     admin.end_pods(namespace)
     ibdra.await_gone()
     assert before == ibdra.at_home()

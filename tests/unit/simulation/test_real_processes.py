@@ -15,8 +15,8 @@ from ibdra_adapters.netlink.fake_kernel import FakeKernel
 from ibdra_adapters.simulation.kept import keep
 from ibdra_adapters.simulation.machine import SimulatedMachine
 from ibdra_adapters.simulation.profile import load_profile
-from ibdra_adapters.simulation.real_processes import RealProcesses
-from ibdra_domain.errors import KernelRefused
+from ibdra_adapters.simulation.real_processes import RealProcesses, check_no_hcas
+from ibdra_domain.errors import InvalidProfile, KernelRefused
 from ibdra_domain.ports.netlink import NetnsId
 
 VF = "mlx5_0v0"
@@ -173,3 +173,11 @@ def test_where_nothing_can_be_written_the_machine_runs_on(
     netns = site.give(site.real.start_process())
     assert {netns} == site.where()
     assert "a restart forgets all moves" in caplog.text
+
+
+def test_not_on_a_machine_with_hcas_of_its_own(site: Site) -> None:
+    """Pods would be given the real ones' nodes."""
+    check_no_hcas(site.folder / "none")
+    (tree,) = site.folder.glob("sys-*")
+    with pytest.raises(InvalidProfile, match=r"has RDMA devices .*mlx5_0"):
+        check_no_hcas(tree)
