@@ -29,8 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``sysfs_root`` set means: this directory stands for ``/sys`` and is all there is to
     know, libibverbs would answer for another machine.  ``simulate`` names a machine
     profile; everything that is not sysfs then comes from the simulation too, and
-    ``scratch`` is where its tree is written.  ``run_folder`` must not outlive a boot;
-    ``instance`` tells this process' sockets from another's in a rolling update.
+    ``scratch`` is where its tree is written.  With ``real_processes`` the pods on it are
+    this machine's, and it is remembered while the driver is down.  ``run_folder`` must not
+    outlive a boot; ``instance`` tells this process' sockets from another's in a rolling update.
     ``kubeconfig`` None means the pod's own service account; with the server in memory,
     ``claims_folder`` is where claims come from, one JSON file each.
     ``counters``: publish what excludes what, where the server keeps it.
@@ -41,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sysfs_root: Path | None = None
     simulate: str | None = None
     scratch: Path | None = None
+    real_processes: bool = False
     include_ethernet: bool = False
     with_umad: bool = False
     kubelet_folder: Path = Path("/var/lib/kubelet")
@@ -68,3 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def marks_folder(self) -> Path:
         """Where the hook's helper looks while nobody answers."""
         return self.run_folder / "attached"
+
+    @property
+    def simulation_file(self) -> Path:
+        """Where a simulated machine is remembered."""
+        return self.run_folder / "simulation.json"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -84,7 +85,10 @@ def make_kernel(settings: Settings, machine: Callable[[], SimulatedMachine]) -> 
     """Choose the kernel.  Raises InvalidProfile for a captured tree, which has none."""
     if settings.simulate is not None:
         made = machine()
-        return KernelPorts(made.namespaces, made.rdma, made.links, made.watch, made.kernel.clock)
+        namespaces = _real_processes(made, settings) if settings.real_processes else None
+        return KernelPorts(
+            namespaces or made.namespaces, made.rdma, made.links, made.watch, made.kernel.clock
+        )
     if settings.sysfs_root is not None:
         raise InvalidProfile(
             f"{settings.sysfs_root} stands for /sys, and no kernel is behind it",
@@ -98,6 +102,20 @@ def make_kernel(settings: Settings, machine: Callable[[], SimulatedMachine]) -> 
     namespaces = LinuxNamespaces()
     rdma = LinuxRdmaDevices(namespaces)
     return KernelPorts(namespaces, rdma, LinuxLinks(), LinuxEvents, time.monotonic)
+
+
+def _real_processes(machine: SimulatedMachine, settings: Settings) -> Namespaces:
+    """Let this machine's processes be on a simulated one, which is as it was left.
+
+    Raises InvalidProfile if this machine has RDMA devices of its own.
+    """
+    from ibdra_adapters.simulation.kept import keep
+    from ibdra_adapters.simulation.real_processes import RealProcesses, check_no_hcas
+
+    check_no_hcas()
+    namespaces = RealProcesses(machine.kernel)
+    keep(machine, settings.simulation_file, namespaces=namespaces)
+    return namespaces
 
 
 class SriovPorts(NamedTuple):
@@ -159,8 +177,15 @@ def scratched(settings: Settings) -> Iterator[Settings]:
     if settings.simulate is None:
         yield settings
         return
-    with TemporaryDirectory(prefix="ibdra-", dir=_memory()) as folder:
-        yield replace(settings, scratch=Path(folder))
+    if settings.real_processes:  # a driver that is killed leaves it where the next one looks
+        folder = settings.run_folder / "simulation"
+        rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True)
+        yield replace(settings, scratch=folder)
+        rmtree(folder, ignore_errors=True)
+        return
+    with TemporaryDirectory(prefix="ibdra-", dir=_memory()) as temporary:
+        yield replace(settings, scratch=Path(temporary))
 
 
 def _memory() -> str | None:

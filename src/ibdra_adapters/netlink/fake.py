@@ -1,7 +1,8 @@
 """The three netlink ports in front of the fake kernel.
 
 Why: the ports are what the driver sees and what the contract suite asks; the kernel
-behind them is what the simulation and its tests turn.
+behind them is what the simulation and its tests turn.  A real kernel does one thing at a
+time, whatever threads ask; so does this one, by its lock.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ class FakeNetns:
     def __init__(self, kernel: FakeKernel, netns: NetnsId) -> None:
         self._kernel: FakeKernel | None = kernel
         self._id = netns
-        kernel.hold(netns)
+        with kernel.lock:
+            kernel.hold(netns)
 
     @property
     def id(self) -> NetnsId:
@@ -30,7 +32,8 @@ class FakeNetns:
         """Fulfil the port."""
         kernel, self._kernel = self._kernel, None
         if kernel is not None:
-            kernel.release(self._id)
+            with kernel.lock:
+                kernel.release(self._id)
 
 
 class FakeNamespaces:
@@ -45,14 +48,16 @@ class FakeNamespaces:
 
     def of_process(self, pid: int) -> Netns:
         """Fulfil the port."""
-        netns = self._kernel.processes.get(pid)
-        if netns is None:
-            raise refused(f"there is no process {pid}", errno.ESRCH)
-        return FakeNetns(self._kernel, netns)
+        with self._kernel.lock:
+            netns = self._kernel.processes.get(pid)
+            if netns is None:
+                raise refused(f"there is no process {pid}", errno.ESRCH)
+            return FakeNetns(self._kernel, netns)
 
     def find(self, wanted: NetnsId) -> Netns | None:
         """Fulfil the port."""
-        return FakeNetns(self._kernel, wanted) if self._kernel.alive(wanted) else None
+        with self._kernel.lock:
+            return FakeNetns(self._kernel, wanted) if self._kernel.alive(wanted) else None
 
 
 class FakeRdmaDevices:
@@ -63,19 +68,23 @@ class FakeRdmaDevices:
 
     def isolation(self) -> RdmaIsolation:
         """Fulfil the port."""
-        return self._kernel.isolation
+        with self._kernel.lock:
+            return self._kernel.isolation
 
     def set_isolation(self, mode: RdmaIsolation) -> None:
         """Fulfil the port."""
-        self._kernel.set_isolation(mode)
+        with self._kernel.lock:
+            self._kernel.set_isolation(mode)
 
     def names(self, netns: Netns) -> tuple[str, ...]:
         """Fulfil the port."""
-        return self._kernel.visible(netns.id)
+        with self._kernel.lock:
+            return self._kernel.visible(netns.id)
 
     def move(self, name: str, *, source: Netns, target: Netns) -> None:
         """Fulfil the port."""
-        self._kernel.move_device(name, source=source.id, target=target.id)
+        with self._kernel.lock:
+            self._kernel.move_device(name, source=source.id, target=target.id)
 
 
 class FakeLinks:
@@ -86,42 +95,51 @@ class FakeLinks:
 
     def list(self, netns: Netns) -> tuple[Link, ...]:
         """Fulfil the port."""
-        return tuple(x.link for x in self._kernel.links_of(netns.id))
+        with self._kernel.lock:
+            return tuple(x.link for x in self._kernel.links_of(netns.id))
 
     def addresses(self, netns: Netns) -> dict[int, tuple[str, ...]]:
         """Fulfil the port."""
-        return {x.link.index: x.addresses for x in self._kernel.links_of(netns.id) if x.addresses}
+        with self._kernel.lock:
+            return {
+                x.link.index: x.addresses for x in self._kernel.links_of(netns.id) if x.addresses
+            }
 
     def move(self, index: int, *, source: Netns, target: Netns) -> None:
         """Fulfil the port."""
-        self._kernel.move_link(index, source=source.id, target=target.id)
+        with self._kernel.lock:
+            self._kernel.move_link(index, source=source.id, target=target.id)
 
     def rename(self, index: int, name: str, *, netns: Netns) -> None:
         """Fulfil the port."""
-        found = self._kernel.link_in(netns.id, index)
-        if found.link.up and not self._kernel.renames_while_up:  # also to the name it has
-            raise refused(f"{found.link.name} is up and cannot be renamed", errno.EBUSY)
-        if found.link.name == name:
-            return
-        self._kernel.check_name(name, netns.id)
-        self._kernel.change(found, name=name)
+        with self._kernel.lock:
+            found = self._kernel.link_in(netns.id, index)
+            if found.link.up and not self._kernel.renames_while_up:  # also to the name it has
+                raise refused(f"{found.link.name} is up and cannot be renamed", errno.EBUSY)
+            if found.link.name == name:
+                return
+            self._kernel.check_name(name, netns.id)
+            self._kernel.change(found, name=name)
 
     def configure(
         self, index: int, *, netns: Netns, mtu: int | None = None, up: bool | None = None
     ) -> None:
         """Fulfil the port."""
-        found = self._kernel.link_in(netns.id, index)
-        if mtu is not None:
-            if not 68 <= mtu <= self._kernel.largest_mtu(found):
-                raise refused(f"{found.link.name} cannot have MTU {mtu}", errno.EINVAL)
-            self._kernel.change(found, mtu=mtu)
-        if up is not None:
-            self._kernel.change(found, up=up)
+        with self._kernel.lock:
+            found = self._kernel.link_in(netns.id, index)
+            if mtu is not None:
+                if not 68 <= mtu <= self._kernel.largest_mtu(found):
+                    raise refused(f"{found.link.name} cannot have MTU {mtu}", errno.EINVAL)
+                self._kernel.change(found, mtu=mtu)
+            if up is not None:
+                self._kernel.change(found, up=up)
 
     def add_pkey_child(self, parent: int, *, name: str, pkey: int, netns: Netns) -> None:
         """Fulfil the port."""
-        self._kernel.add_child(parent, name=name, pkey=pkey, netns=netns.id)
+        with self._kernel.lock:
+            self._kernel.add_child(parent, name=name, pkey=pkey, netns=netns.id)
 
     def remove(self, index: int, *, netns: Netns) -> None:
         """Fulfil the port."""
-        self._kernel.remove_link(index, netns=netns.id)
+        with self._kernel.lock:
+            self._kernel.remove_link(index, netns=netns.id)

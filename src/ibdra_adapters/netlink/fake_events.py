@@ -20,7 +20,8 @@ class FakeEvents:
         self._kernel = kernel
         self._waiting: list[Change] = []
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        kernel.watchers.append(self._seen)
+        with kernel.lock:
+            kernel.watchers.append(self._seen)
 
     def fileno(self) -> int:
         """Fulfil the port."""
@@ -28,19 +29,21 @@ class FakeEvents:
 
     def wait(self, timeout: float) -> tuple[Change, ...]:
         """Fulfil the port; if nothing has come, the kernel's time goes on meanwhile."""
-        if not self._waiting:
-            self._kernel.let_time_pass(timeout)
-        taken, self._waiting = self._waiting, []
-        if taken:
-            os.eventfd_read(self._fd)
-        return tuple(dict.fromkeys(taken))
+        with self._kernel.lock:
+            if not self._waiting:
+                self._kernel.let_time_pass(timeout)
+            taken, self._waiting = self._waiting, []
+            if taken:
+                os.eventfd_read(self._fd)
+            return tuple(dict.fromkeys(taken))
 
     def close(self) -> None:
         """Fulfil the port."""
-        if self._fd >= 0:
-            self._kernel.watchers.remove(self._seen)
-            os.close(self._fd)
-            self._fd = -1
+        with self._kernel.lock:
+            if self._fd >= 0:
+                self._kernel.watchers.remove(self._seen)
+                os.close(self._fd)
+                self._fd = -1
 
     def _seen(self, device: FakeRdma) -> None:
         detail = f"RDMA device {device.name}"

@@ -10,7 +10,8 @@ shift, and answers with the kernel's errno.  Each behaviour was measured on stoc
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 
 import msgspec
@@ -48,6 +49,8 @@ class FakeKernel:
         already is nothing, and (from 6.2) they rename an interface that is up.
     return_delay:
         Seconds until what was in a dead namespace is at home; real kernels take 0.1.
+
+    ``lock`` is for whoever calls from several threads: the ports and the events take it.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class FakeKernel:
         ipoib_follows_device: bool = False,
         return_delay: float = 0.0,
     ) -> None:
+        self.lock = threading.RLock()
         self.isolation = isolation
         self.ipoib_follows_device = ipoib_follows_device
         self.renames_while_up = ipoib_follows_device
@@ -132,6 +136,21 @@ class FakeKernel:
         if any(n != self.init_netns for n in (*self.handles, *self.processes.values())):
             raise refused(f"the RDMA mode cannot become {mode}", errno.EBUSY)
         self.isolation = mode
+
+    def put_back(self, places: Mapping[str, NetnsId], links: Iterable[FakeLink]) -> None:
+        """Have devices and interfaces where they were; what is dead of that is home at once.
+
+        ``places`` are those of all devices, ``links`` all interfaces there are.
+        """
+        # Numbers below zero: those above are for the interfaces to come.
+        self.links = dict(zip(count(-1, -1), links, strict=False))
+        for name, netns in places.items():
+            self.devices[name].netns = netns
+        for netns in {*places.values(), *(link.netns for link in self.links.values())}:
+            if not self.alive(netns):
+                self._bring_home(netns)
+        for device in self.devices.values():
+            self._tell(device)
 
     def open_node(self, path: str, *, netns: NetnsId) -> None:
         """Open a character device as a process of a namespace would; EPERM from a wrong one."""
@@ -286,9 +305,9 @@ class FakeKernel:
         taken = any(x.link.index == found.link.index for x in self.links_of(netns))
         index = self._free_index(netns) if taken else found.link.index
         found.netns = netns
-        self.change(found, up=False, name=name, index=index)
         for child in self._children_of(found):
             child.link = msgspec.structs.replace(child.link, parent=index)
+        self.change(found, up=False, name=name, index=index)
 
     def _new_netns(self) -> NetnsId:
         """Make a namespace: its inode is the lowest free one, maybe a dead namespace's."""

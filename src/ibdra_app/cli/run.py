@@ -148,6 +148,7 @@ def _settings(
     return Settings(
         node=rest["node"],
         simulate=rest["simulate"],
+        real_processes=rest["simulate"] is not None,
         kube=KubeSource(kube),
         kubeconfig=rest["kubeconfig"],
         kube_context=rest["kube_context"],

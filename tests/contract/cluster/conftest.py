@@ -20,6 +20,8 @@ from contract.cluster.control_plane.admin import Admin
 from contract.cluster.control_plane.kubelet import RealKubelet
 from contract.cluster.control_plane.running import ControlPlane
 from contract.cluster.driver_node import DriverNode
+from contract.cluster.real_driver import RealDriver
+from contract.hook.hook_runs import NEEDS_CC, build
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -75,13 +77,30 @@ def kubelet(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Iter
     Admin.of(control_plane.kubeconfig).delete("Node", running.name)
 
 
+@pytest.fixture(scope="module")
+def ibdra(
+    control_plane: ControlPlane, kubelet: RealKubelet, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RealDriver]:
+    """Have our driver run on the node with the kubelet, with the examples' classes."""
+    hook = build(tmp_path_factory.mktemp("hook"))
+    if hook is None:
+        pytest.skip(NEEDS_CC)
+    admin = Admin.of(control_plane.kubeconfig)
+    admin.apply_manifests(EXAMPLES / "device-classes.yaml")
+    kubeconfig = control_plane.kubeconfig
+    with RealDriver(kubelet, admin, kubeconfig=kubeconfig, hook=hook) as running:
+        yield running
+    for each in running.slices():
+        admin.delete("ResourceSlice", each["metadata"]["name"])
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the programs complained about with a test that failed on them."""
     report = yield
-    for name in ("control_plane", "kubelet") if report.failed else ():
+    for name in ("control_plane", "kubelet", "ibdra") if report.failed else ():
         running = getattr(item, "funcargs", {}).get(name)
         if running is not None:
             report.sections.append((f"what {name} complained about", running.complaints()))
@@ -132,7 +151,7 @@ def on_node(
             running: DriverNode = stack.enter_context(made)
             count = len(running.container.discovery().take().devices)
             running.await_slices(
-                lambda found: sum(len(s["spec"].get("devices", ())) for s in found) == count,
+                lambda found: sum(len(s["spec"].get("devices") or ()) for s in found) == count,
                 what="everything published",
             )
             return running

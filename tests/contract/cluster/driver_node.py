@@ -152,7 +152,7 @@ class DriverNode:
 
     def devices(self) -> dict[str, Json]:
         """Give the published devices by name."""
-        return {d["name"]: d for s in self.slices() for d in s["spec"].get("devices", ())}
+        return {d["name"]: d for s in self.slices() for d in s["spec"].get("devices") or ()}
 
     def await_slices(self, liked: Callable[[list[Json]], object], *, what: str) -> list[Json]:
         """Wait until the node's slices are as they should be."""

@@ -1,6 +1,7 @@
 """Container images made here: busybox with a root's folders, as an archive to import.
 
-Why: nothing is pulled from anywhere.  One image is enough for pods and for their sandboxes.
+Why: nothing is pulled from anywhere.  One image is enough for pods and for their sandboxes;
+it also has the name of the one that the examples ask for.
 """
 
 from __future__ import annotations
@@ -15,20 +16,28 @@ from typing import Any
 BUSYBOX = Path("/bin/busybox")
 IMAGE = "ibdra.test/busybox:1"
 PAUSE = "ibdra.test/pause:1"
+EXAMPLES_IMAGE = "docker.io/library/debian:bookworm-slim"
 _FOLDERS = ("bin", "dev", "etc", "proc", "run", "sys", "tmp", "var")
-_TOOLS = ("sh", "cat", "env", "ls", "readlink", "sleep", "stat", "true", "ip", "test", "touch")
+_TOOLS = (
+    *("sh", "cat", "env", "grep", "ls", "readlink", "sleep", "sort", "stat", "true"),
+    *("ip", "test", "touch"),
+)
 _ARCHITECTURES = {62: "amd64", 183: "arm64"}  # ELF's e_machine
 _MEDIA = "application/vnd.oci.image"
 
 
 def write_archive(path: Path) -> None:
-    """Write an OCI archive with both images."""
+    """Write an OCI archive with all images."""
     layer = _layer()
     blobs = _Blobs()
     rootfs = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]}
     packed = blobs.add(layer, f"{_MEDIA}.layer.v1.tar")
     manifests = []
-    for name, command in {IMAGE: ["sh"], PAUSE: ["sleep", "2147483647"]}.items():
+    for name, command in {
+        IMAGE: ["sh"],
+        EXAMPLES_IMAGE: [],  # as there, a pod's command is the whole of it
+        PAUSE: ["sleep", "2147483647"],
+    }.items():
         machine = {"architecture": _architecture(), "os": "linux"}
         config = {"Entrypoint": command, "Env": ["PATH=/bin"]}
         image = {**machine, "config": config, "rootfs": rootfs}
