@@ -1,0 +1,166 @@
+"""An API server that is away, slow, or has lost our slices; a kubelet and drivers that change."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from contract.cluster.control_plane.admin import Admin
+from contract.cluster.control_plane.objects import wait_until
+from contract.cluster.control_plane.running import ControlPlane
+from contract.cluster.driver_node import DriverNode
+from contract.cluster.pods import a_claim, a_pod, on_one, request
+from contract.cluster.test_scheduling import simulated
+from ibdra_domain.link import PortState
+
+Json = dict[str, Any]
+OnNode = Callable[..., DriverNode]
+MANY = Path(__file__).parents[3] / "benchmarks" / "1024-vfs.toml"
+
+
+def allocated(
+    admin: Admin, node: DriverNode, namespace: str, name: str, device: str
+) -> dict[str, Json]:
+    """Have the scheduler give a device to a pod; give the pod's claims."""
+    admin.create(a_claim(name, request(selectors=[on_one(device)]), namespace=namespace))
+    pod = admin.create(a_pod(name, name, namespace=namespace, node=node.node))
+    return node.claims_of(pod)
+
+
+@pytest.mark.parametrize("lost", ["one", "all"])
+def test_slices_deleted_behind_our_back_come_back(on_node: OnNode, lost: str) -> None:
+    """Somebody's deletion, or a kubelet's at its start, is seen and put right at once."""
+    node = on_node()
+    before = node.devices()
+    uids = {s["metadata"]["uid"] for s in node.slices()}
+    for one in node.slices()[: None if lost == "all" else 1]:
+        node.admin.delete("ResourceSlice", one["metadata"]["name"])
+    node.await_slices(
+        lambda found: len(found) == len(uids) and {s["metadata"]["uid"] for s in found} != uids,
+        what="the slices back",
+    )
+    assert before == node.devices()
+
+
+def test_slices_belong_to_their_node(on_node: OnNode, admin: Admin) -> None:
+    """They go with it: the garbage collector of the cluster sees to that."""
+    node = on_node()
+    uid = admin.get("Node", node.node)["metadata"]["uid"]
+    for one in node.slices():
+        (owner,) = one["metadata"]["ownerReferences"]
+        assert ("Node", node.node, uid, True) == (
+            *(owner["kind"], owner["name"]),
+            *(owner["uid"], owner["controller"]),
+        )
+
+
+def test_prepares_while_the_api_server_is_away(
+    on_node: OnNode, admin: Admin, control_plane: ControlPlane, namespace: str
+) -> None:
+    """What is prepared answers at once; what is not fails with a reason, and succeeds later."""
+    node = on_node()
+    old = allocated(admin, node, namespace, "old", "0000:18:00.1")
+    new = allocated(admin, node, namespace, "new", "0000:18:00.2")
+    (prepared,) = node.prepare(*old.values()).values()
+    assert isinstance(prepared, tuple)
+    control_plane.stop_api_server()
+    try:
+        started = time.monotonic()
+        assert [prepared] == list(node.prepare(*old.values()).values())
+        assert time.monotonic() - started < 5, "an answer from the records waits for nobody"
+        (refused,) = node.prepare(*new.values()).values()
+        assert isinstance(refused, str)
+        assert "API server" in refused
+        assert [None] == list(node.unprepare(*old.values()).values())
+    finally:
+        control_plane.start_api_server()
+    (answer,) = node.prepare(*new.values()).values()
+    assert isinstance(answer, tuple)
+    assert [None] == list(node.unprepare(*new.values()).values())
+    assert [] == node.left()
+    hca = simulated(node, "0000:40:00.0")
+    down = replace(hca.ports[0], state=PortState.DOWN)
+    node.machine.change(replace(hca, ports=(down,)))
+    node.await_slices(
+        lambda _: (
+            node.devices()["pci-0000-40-00-0-port1"]["attributes"]["portState"]
+            == {"string": "Down"}
+        ),
+        what="publishing goes on",
+    )
+
+
+def test_a_thousand_devices_are_published_whole(on_node: OnNode) -> None:
+    """All slices of the pool have one generation and the count of them all."""
+    node = on_node(str(MANY))
+    pools = {
+        (s["spec"]["pool"]["generation"], s["spec"]["pool"]["resourceSliceCount"])
+        for s in node.slices()
+    }
+    assert {(1, len(node.slices()))} == pools
+    assert 1016 <= len(node.devices())
+
+
+def test_a_driver_that_starts_again_knows_everything(
+    on_node: OnNode, admin: Admin, namespace: str
+) -> None:
+    """Nothing is published anew, and a prepared claim is answered from its record."""
+    node = on_node()
+    claims = allocated(admin, node, namespace, "job", "0000:18:00.1")
+    before = node.prepare(*claims.values())
+    versions = [s["metadata"]["resourceVersion"] for s in node.slices()]
+    node.restart()
+    assert before == node.prepare(*claims.values())
+    assert versions == [s["metadata"]["resourceVersion"] for s in node.slices()]
+    assert [None] == list(node.unprepare(*claims.values()).values())
+
+
+def test_a_rolling_update_has_two_drivers_for_a_while(
+    on_node: OnNode, admin: Admin, namespace: str
+) -> None:
+    """Each knows what the other prepared, the newer publishes, and the older takes over again."""
+    node = on_node(instance="old-pod")
+    claims = allocated(admin, node, namespace, "job", "0000:18:00.1")
+    (by_old,) = node.prepare(*claims.values()).values()
+    newer = node.start_driver(replace(node.settings, instance="new-pod"))
+    try:
+        node.register()
+        assert 2 == len(node.kubelet.plugins)
+        assert [by_old] == list(node.prepare(*claims.values()).values())
+        others = allocated(admin, node, namespace, "other", "0000:18:00.2")
+        (by_new,) = node.prepare(*others.values()).values()
+        assert isinstance(by_new, tuple)
+        with node.container.ledger().lock:
+            known = node.container.ledger().all()
+        assert {c["metadata"]["uid"] for c in (*claims.values(), *others.values())} == known.keys()
+        assert not node.container.succession().leads()
+        assert newer.container.succession().leads()
+    finally:
+        newer.stop()
+    assert node.container.succession().leads()
+    node.register()
+    for pod in (claims, others):
+        assert [None] == list(node.unprepare(*pod.values()).values())
+    assert [] == node.left()
+
+
+def test_a_kubelets_wiped_folders_are_filled_again(
+    on_node: OnNode, admin: Admin, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kubelet that comes to an empty registry finds the driver there in a moment."""
+    monkeypatch.setattr("ibdra_adapters.kubelet.plugin.LOOK", 0.1)
+    node = on_node()
+    claims = allocated(admin, node, namespace, "job", "0000:18:00.1")
+    node.restart()  # so that it looks as often as the test wants
+    shutil.rmtree(node.settings.kubelet_folder)
+    paths = node.container.plugin().paths
+    wait_until(lambda: paths.plugin.exists() and paths.registration.exists(), what="the sockets")
+    node.register()
+    (answer,) = node.prepare(*claims.values()).values()
+    assert isinstance(answer, tuple)
