@@ -17,9 +17,10 @@ import grpc
 import grpc.aio
 
 from ibdra_adapters.kubelet import sockets, wire
+from ibdra_adapters.kubelet.health import HealthService
 from ibdra_adapters.kubelet.services import DraService, RegistrationService
 from ibdra_domain.errors import KubeletFailed
-from ibdra_domain.ports.driver import DraDriver
+from ibdra_domain.ports.driver import DeviceHealthSource, DraDriver
 
 GRACE = 10.0
 """Seconds that calls under way get at stop; a pod's default grace period is 30."""
@@ -44,6 +45,8 @@ class KubeletPlugin:
     endpoint:
         The DRA socket as the kubelet sees it, where its folder is mounted elsewhere in
         our container.
+    health:
+        Knows how the devices are; without it the kubelet is not told of that service.
 
     Raises InvalidIdentifier for bad names, and KubeletFailed for paths that are too long.
     """
@@ -56,13 +59,19 @@ class KubeletPlugin:
         kubelet_dir: Path = sockets.KUBELET_DIR,
         instance: str | None = None,
         endpoint: Path | None = None,
+        health: DeviceHealthSource | None = None,
     ) -> None:
         self.driver_name = driver_name
         self.paths = sockets.SocketPaths.of(driver_name, kubelet_dir=kubelet_dir, instance=instance)
         self.endpoint = endpoint or self.paths.plugin
         sockets.check_length(self.endpoint)
         self._driver = driver
-        self._registration = RegistrationService(driver_name, endpoint=str(self.endpoint))
+        self._health = HealthService(health) if health is not None else None
+        self._registration = RegistrationService(
+            driver_name,
+            endpoint=str(self.endpoint),
+            also=self._health.announced if self._health else (),
+        )
         self._listeners: list[_Listener] = []
 
     @property
@@ -83,6 +92,7 @@ class KubeletPlugin:
                 remedy="stop it first",
             )
         dra = [DraService(self._driver, version=version).handler() for version in wire.DRA_VERSIONS]
+        dra += self._health.handlers() if self._health else []
         try:
             self._listeners.append(await _listen(self.paths.plugin, handlers=dra))
             self._listeners.append(
@@ -97,6 +107,8 @@ class KubeletPlugin:
 
         Stopping what does not run is no error.
         """
+        if self._health is not None:
+            self._health.end()
         async with AsyncExitStack() as stack:  # last in, first out, whatever fails
             for listener in self._listeners:
                 stack.push_async_callback(listener.close, grace)
