@@ -7,6 +7,7 @@ dependency-injector.  Adapters are imported when something first needs them, so 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,9 +18,11 @@ from ibdra_app.attaching import Attaching
 from ibdra_app.counts import Counts
 from ibdra_app.daemon import Daemon
 from ibdra_app.detaching import Detaching
+from ibdra_app.device_watches import DeviceWatches
 from ibdra_app.discovery import Discovery
 from ibdra_app.kube_sources import make_api, make_kube
 from ibdra_app.ledger import Ledger
+from ibdra_app.monitoring import Monitoring
 from ibdra_app.moving import Mover
 from ibdra_app.preparing import Preparing
 from ibdra_app.provisioning import Provisioning
@@ -41,6 +44,7 @@ from ibdra_app.sources import (
     wanted_vfs,
 )
 from ibdra_app.watching import Watching
+from ibdra_domain.health import TaintEffect
 from ibdra_domain.ports.runtime import AttachedMarks
 from ibdra_domain.preparation import PreparedClaim
 from ibdra_domain.publication import DRIVER_NAME
@@ -92,12 +96,20 @@ def _provision(settings: Settings, provisioning: Provisioning) -> None:
     provisioning.provision_at_start(wanted_vfs(settings))
 
 
-def _plugin(settings: Settings, driver: Preparing) -> KubeletPlugin:
+def _plugin(settings: Settings, driver: Preparing, health: Monitoring) -> KubeletPlugin:
     from ibdra_adapters.kubelet import KubeletPlugin
 
     return KubeletPlugin(
-        DRIVER_NAME, driver, kubelet_dir=settings.kubelet_folder, instance=settings.instance
+        DRIVER_NAME,
+        driver,
+        kubelet_dir=settings.kubelet_folder,
+        instance=settings.instance,
+        health=health,
     )
+
+
+def _may_taint(settings: Settings) -> bool:
+    return settings.unhealthy_taint is not TaintEffect.NONE
 
 
 class Container(containers.DeclarativeContainer):
@@ -120,6 +132,17 @@ class Container(containers.DeclarativeContainer):
     marks = providers.Singleton(_marks, settings)
     counts = providers.Singleton(Counts)
 
+    monitoring_clock = providers.Object(time.monotonic)
+    monitoring = providers.Singleton(
+        Monitoring,
+        counters=sysfs,
+        pool=settings.provided.node,
+        clock=monitoring_clock,
+        wall=providers.Object(time.time),
+    )
+    device_watches = providers.Singleton(
+        DeviceWatches, verbs=verbs, sysfs=sysfs, still=ledger.provided.lock
+    )
     discovery = providers.Singleton(
         Discovery, sysfs=sysfs, verbs=verbs, include_ethernet=settings.provided.include_ethernet
     )
@@ -140,6 +163,7 @@ class Container(containers.DeclarativeContainer):
         sysfs=sysfs,
         watch=kernel.provided.watch,
         clock=kernel.provided.clock,
+        leaving=device_watches.provided.drop,
     )
     detaching = providers.Singleton(
         Detaching,
@@ -196,6 +220,7 @@ class Container(containers.DeclarativeContainer):
         nodes=kube.provided.nodes,
         driver=DRIVER_NAME,
         node=settings.provided.node,
+        may_taint=providers.Callable(_may_taint, settings),
     )
     slice_watching = providers.Singleton(
         SliceWatching, slices=kube.provided.slices, publisher=publisher
@@ -205,9 +230,11 @@ class Container(containers.DeclarativeContainer):
         discovery=discovery,
         ledger=ledger,
         publisher=publisher,
+        monitoring=monitoring,
         counters=settings.provided.counters,
+        taint=settings.provided.unhealthy_taint,
     )
-    plugin = providers.Singleton(_plugin, settings, preparing)
+    plugin = providers.Singleton(_plugin, settings, preparing, monitoring)
     provisioning = providers.Singleton(
         Provisioning,
         sysfs=sysfs,
@@ -224,7 +251,9 @@ class Container(containers.DeclarativeContainer):
         Watching,
         detaching=detaching,
         publishing=publishing,
+        monitoring=monitoring,
         watch=kernel.provided.watch,
+        devices=device_watches,
         slices=slice_watching,
     )
     daemon = providers.Singleton(
