@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dependency_injector import containers, providers
 
 from ibdra_app.attaching import Attaching
+from ibdra_app.checks import Checks
 from ibdra_app.counts import Counts
 from ibdra_app.daemon import Daemon
 from ibdra_app.detaching import Detaching
@@ -53,7 +54,7 @@ from ibdra_domain.records import ClaimRecord
 if TYPE_CHECKING:
     from ibdra_adapters.cdi.files import CdiFolder
     from ibdra_adapters.hook.server import HookServer
-    from ibdra_adapters.kubelet import KubeletPlugin
+    from ibdra_adapters.kubelet import HealthServer, KubeletPlugin
 
 
 def _ledger(settings: Settings) -> Ledger:
@@ -106,6 +107,14 @@ def _plugin(settings: Settings, driver: Preparing, health: Monitoring) -> Kubele
         instance=settings.instance,
         health=health,
     )
+
+
+def _probes(settings: Settings, checks: Checks) -> HealthServer | None:
+    from ibdra_adapters.kubelet import HealthServer
+
+    if not settings.health_port:
+        return None
+    return HealthServer(settings.health_address, settings.health_port, checks=checks.by_service())
 
 
 def _may_taint(settings: Settings) -> bool:
@@ -235,6 +244,8 @@ class Container(containers.DeclarativeContainer):
         taint=settings.provided.unhealthy_taint,
     )
     plugin = providers.Singleton(_plugin, settings, preparing, monitoring)
+    checks = providers.Singleton(Checks, plugin=plugin, publishing=publishing)
+    probes = providers.Singleton(_probes, settings, checks)
     provisioning = providers.Singleton(
         Provisioning,
         sysfs=sysfs,
@@ -266,6 +277,7 @@ class Container(containers.DeclarativeContainer):
         reporting=reporting,
         hook=hook_server,
         plugin=plugin,
+        probes=probes,
     )
 
 

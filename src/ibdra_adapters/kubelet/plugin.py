@@ -16,7 +16,7 @@ from typing import Self
 import grpc
 import grpc.aio
 
-from ibdra_adapters.kubelet import sockets, wire
+from ibdra_adapters.kubelet import self_test, sockets, wire
 from ibdra_adapters.kubelet.health import HealthService
 from ibdra_adapters.kubelet.services import DraService, RegistrationService
 from ibdra_domain.errors import KubeletFailed
@@ -83,6 +83,20 @@ class KubeletPlugin:
     def refusal(self) -> str | None:
         """Why the kubelet did not take the plugin, if that was its last word."""
         return self._registration.refusal
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the kubelet's last word was that it took the plugin."""
+        return self.registered.is_set()
+
+    @property
+    def serving(self) -> bool:
+        """Whether its sockets should answer."""
+        return bool(self._listeners)
+
+    async def ask(self, *, deadline: float) -> None:
+        """Ask itself over both sockets, as the kubelet would.  Raises KubeletFailed."""
+        await self_test.ask(self.paths, driver_name=self.driver_name, deadline=deadline)
 
     async def start(self) -> None:
         """Serve both sockets.  Raises KubeletFailed, with nothing left behind."""
