@@ -27,8 +27,9 @@ _log = logging.getLogger(__name__)
 SLOW_POLL = 30.0
 SOON = 0.5
 BURST = 0.1
+LONGEST_BURST = 1.0
 """Seconds: between looks without any event; twice this where something is not right yet,
-longer each time; and after the first event of a burst."""
+longer each time; after the first event of a burst; and while events never end."""
 
 
 class Watching:
@@ -55,7 +56,7 @@ class Watching:
         """Look at once, and then whenever something happened."""
         loop = asyncio.get_running_loop()
         woken = asyncio.Event()
-        pause = SOON
+        pause, burst = SOON, BURST
         with closing(await asyncio.to_thread(self._watch)) as events, closing(self._devices):
             wakers = [_Waker(source, woken) for source in (events, self._devices)]
             self._slices.start(lambda: loop.call_soon_threadsafe(woken.set))
@@ -66,10 +67,14 @@ class Watching:
                     settled = await asyncio.to_thread(self.look)
                     pause = SLOW_POLL if settled else min(2 * pause, SLOW_POLL)
                     due = self._monitoring.due()
+                    asleep = loop.time()
                     await _one_of(woken, pause if due is None else min(pause, due))
                     pause = SOON if settled else pause
+                    if loop.time() - asleep > LONGEST_BURST:
+                        burst = BURST
                     if woken.is_set():
-                        await asyncio.sleep(BURST)
+                        await asyncio.sleep(burst)
+                        burst = min(2 * burst, LONGEST_BURST)
                     woken.clear()
                     for waker in wakers:
                         for change in await asyncio.to_thread(waker.source.wait, 0):
