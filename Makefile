@@ -52,6 +52,7 @@ bench: $(READY) ## time and memory, with the floor beside them
 	$(BIN)/python benchmarks/bench_commands.py
 	$(BIN)/python benchmarks/bench_provisioning.py
 	$(BIN)/python benchmarks/bench_attaches.py
+	$(BIN)/python benchmarks/bench_health.py
 	$(BIN)/python benchmarks/bench_hook.py
 	$(BIN)/python benchmarks/bench_namespaces.py
 	$(BIN)/python benchmarks/bench_webhook.py

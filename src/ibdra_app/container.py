@@ -7,6 +7,7 @@ dependency-injector.  Adapters are imported when something first needs them, so 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,12 +15,15 @@ from typing import TYPE_CHECKING
 from dependency_injector import containers, providers
 
 from ibdra_app.attaching import Attaching
+from ibdra_app.checks import Checks
 from ibdra_app.counts import Counts
 from ibdra_app.daemon import Daemon
 from ibdra_app.detaching import Detaching
+from ibdra_app.device_watches import DeviceWatches
 from ibdra_app.discovery import Discovery
 from ibdra_app.kube_sources import make_api, make_kube
 from ibdra_app.ledger import Ledger
+from ibdra_app.monitoring import Monitoring
 from ibdra_app.moving import Mover
 from ibdra_app.preparing import Preparing
 from ibdra_app.provisioning import Provisioning
@@ -41,6 +45,7 @@ from ibdra_app.sources import (
     wanted_vfs,
 )
 from ibdra_app.watching import Watching
+from ibdra_domain.health import TaintEffect
 from ibdra_domain.ports.instances import Succession
 from ibdra_domain.ports.runtime import AttachedMarks
 from ibdra_domain.preparation import PreparedClaim
@@ -50,7 +55,7 @@ from ibdra_domain.records import ClaimRecord
 if TYPE_CHECKING:
     from ibdra_adapters.cdi.files import CdiFolder
     from ibdra_adapters.hook.server import HookServer
-    from ibdra_adapters.kubelet import KubeletPlugin
+    from ibdra_adapters.kubelet import HealthServer, KubeletPlugin
 
 
 def _ledger(settings: Settings) -> Ledger:
@@ -104,12 +109,28 @@ def _provision(settings: Settings, provisioning: Provisioning) -> None:
     provisioning.provision_at_start(wanted_vfs(settings))
 
 
-def _plugin(settings: Settings, driver: Preparing) -> KubeletPlugin:
+def _plugin(settings: Settings, driver: Preparing, health: Monitoring) -> KubeletPlugin:
     from ibdra_adapters.kubelet import KubeletPlugin
 
     return KubeletPlugin(
-        DRIVER_NAME, driver, kubelet_dir=settings.kubelet_folder, instance=settings.instance
+        DRIVER_NAME,
+        driver,
+        kubelet_dir=settings.kubelet_folder,
+        instance=settings.instance,
+        health=health,
     )
+
+
+def _probes(settings: Settings, checks: Checks) -> HealthServer | None:
+    from ibdra_adapters.kubelet import HealthServer
+
+    if not settings.health_port:
+        return None
+    return HealthServer(settings.health_address, settings.health_port, checks=checks.by_service())
+
+
+def _may_taint(settings: Settings) -> bool:
+    return settings.unhealthy_taint is not TaintEffect.NONE
 
 
 class Container(containers.DeclarativeContainer):
@@ -132,6 +153,17 @@ class Container(containers.DeclarativeContainer):
     marks = providers.Singleton(_marks, settings)
     counts = providers.Singleton(Counts)
 
+    monitoring_clock = providers.Object(time.monotonic)
+    monitoring = providers.Singleton(
+        Monitoring,
+        counters=sysfs,
+        pool=settings.provided.node,
+        clock=monitoring_clock,
+        wall=providers.Object(time.time),
+    )
+    device_watches = providers.Singleton(
+        DeviceWatches, verbs=verbs, sysfs=sysfs, still=ledger.provided.lock
+    )
     discovery = providers.Singleton(
         Discovery, sysfs=sysfs, verbs=verbs, include_ethernet=settings.provided.include_ethernet
     )
@@ -152,6 +184,7 @@ class Container(containers.DeclarativeContainer):
         sysfs=sysfs,
         watch=kernel.provided.watch,
         clock=kernel.provided.clock,
+        leaving=device_watches.provided.drop,
     )
     detaching = providers.Singleton(
         Detaching,
@@ -208,6 +241,7 @@ class Container(containers.DeclarativeContainer):
         nodes=kube.provided.nodes,
         driver=DRIVER_NAME,
         node=settings.provided.node,
+        may_taint=providers.Callable(_may_taint, settings),
     )
     slice_watching = providers.Singleton(
         SliceWatching, slices=kube.provided.slices, publisher=publisher
@@ -217,9 +251,13 @@ class Container(containers.DeclarativeContainer):
         discovery=discovery,
         ledger=ledger,
         publisher=publisher,
+        monitoring=monitoring,
         counters=settings.provided.counters,
+        taint=settings.provided.unhealthy_taint,
     )
-    plugin = providers.Singleton(_plugin, settings, preparing)
+    plugin = providers.Singleton(_plugin, settings, preparing, monitoring)
+    checks = providers.Singleton(Checks, plugin=plugin, publishing=publishing)
+    probes = providers.Singleton(_probes, settings, checks)
     provisioning = providers.Singleton(
         Provisioning,
         sysfs=sysfs,
@@ -237,7 +275,9 @@ class Container(containers.DeclarativeContainer):
         Watching,
         detaching=detaching,
         publishing=publishing,
+        monitoring=monitoring,
         watch=kernel.provided.watch,
+        devices=device_watches,
         slices=slice_watching,
         succession=succession,
     )
@@ -252,6 +292,7 @@ class Container(containers.DeclarativeContainer):
         succession=succession,
         hook=hook_server,
         plugin=plugin,
+        probes=probes,
     )
 
 

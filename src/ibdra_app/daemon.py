@@ -45,7 +45,7 @@ class Daemon:
     """Runs the driver on a node.
 
     ``provision`` makes the VFs that are wanted.  ``hook`` and ``plugin`` are served in this
-    order, and stopped in the other.
+    order, and stopped in the other; ``probes``, if any, answer from before all else.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Daemon:
         succession: Succession,
         hook: Service,
         plugin: Service,
+        probes: Service | None = None,
     ) -> None:
         self._recovery = recovery
         self._watching = watching
@@ -69,6 +70,7 @@ class Daemon:
         self._reporting = reporting
         self._succession = succession
         self._services = (hook, plugin)
+        self._probes = probes
         self.ready = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -77,12 +79,15 @@ class Daemon:
         Raises IbdraError if something cannot be started at all; whatever was started is
         stopped then.  Devices in use stay where they are, and slices stay published.
         """
-        await asyncio.to_thread(self._recovery.run)
-        await asyncio.to_thread(self._recovery.forget_orphans)
-        if not await self._isolated(stop):
-            return
-        await asyncio.to_thread(self._provision)
         async with AsyncExitStack() as stack:
+            if self._probes is not None:
+                await self._probes.start()
+                stack.push_async_callback(self._probes.stop)
+            await asyncio.to_thread(self._recovery.run)
+            await asyncio.to_thread(self._recovery.forget_orphans)
+            if not await self._isolated(stop):
+                return
+            await asyncio.to_thread(self._provision)
             self._succession.enter()
             stack.callback(self._succession.leave)
             self._reporting.start()

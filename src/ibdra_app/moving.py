@@ -77,7 +77,8 @@ class Spaces:
 class Mover:
     """Carries plans out on the kernel's ports.
 
-    ``watch`` opens the machine's events, ``clock`` gives monotonic seconds.
+    ``watch`` opens the machine's events, ``clock`` gives monotonic seconds; ``leaving`` is
+    told of each RDMA device before it leaves the host, as whoever has it open must let go.
     """
 
     def __init__(
@@ -88,12 +89,14 @@ class Mover:
         sysfs: Sysfs,
         watch: Callable[[], Events],
         clock: Callable[[], float],
+        leaving: Callable[[str], object],
     ) -> None:
         self._rdma = rdma
         self._links = links
         self._sysfs = sysfs
         self._watch = watch
         self._clock = clock
+        self._leaving = leaving
 
     def view(self, port: PreparedPort, spaces: Spaces) -> PortView:
         """Look where a port and its interfaces are."""
@@ -156,6 +159,8 @@ class Mover:
     def _do(self, step: Step, spaces: Spaces) -> None:
         match step:
             case MoveRdmaDevice(name=name, to=to):
+                if to is Place.CONTAINER:
+                    self._leaving(name)
                 self._rdma.move(name, source=spaces.at(_other(to)), target=spaces.at(to))
             case MoveLink(index=index, to=to):
                 self._links.move(index, source=spaces.at(_other(to)), target=spaces.at(to))

@@ -13,6 +13,7 @@ import msgspec
 
 from ibdra_domain.container_edits import HookSettings
 from ibdra_domain.hardware import IsolationDemand
+from ibdra_domain.health import TaintEffect
 from ibdra_domain.provisioning import PfOverride
 
 
@@ -35,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``kubeconfig`` None means the pod's own service account; with the server in memory,
     ``claims_folder`` is where claims come from, one JSON file each.
     ``counters``: publish what excludes what, where the server keeps it.
+    ``unhealthy_taint``: what the taint of an unhealthy device does.  ``health_port``: where
+    gRPC health checks are answered, on ``health_address``; 0 is nowhere.
     ``num_vfs``, ``pf_vfs`` and ``guid_file`` say which VFs each PF is to have, and who they are.
     """
 
@@ -51,6 +54,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     run_folder: Path = Path("/run/ibdra")
     hook: HookSettings = HookSettings()
     counters: bool = True
+    unhealthy_taint: TaintEffect = TaintEffect.NO_SCHEDULE
+    health_address: str = "[::]"
+    health_port: int = 0
     num_vfs: int = 0
     pf_vfs: tuple[PfOverride, ...] = ()
     guid_file: Path | None = None

@@ -95,6 +95,20 @@ class PciFunction(msgspec.Struct, frozen=True, kw_only=True):
     autoprobe: bool | None = None
 
 
+class ErrorCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """A port's error counters since they were last reset; None where there is no such counter.
+
+    They stop at their highest value: ``link_downed`` at 255, ``symbol_error`` at 65535.
+    """
+
+    symbol_error: int | None = None
+    link_downed: int | None = None
+    link_error_recovery: int | None = None
+    port_rcv_errors: int | None = None
+    local_link_integrity_errors: int | None = None
+    excessive_buffer_overrun_errors: int | None = None
+
+
 class CharDeviceKind(StrEnum):
     """The character devices of the RDMA stack, named as their sysfs entries start."""
 

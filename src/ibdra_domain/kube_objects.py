@@ -46,6 +46,23 @@ class DeviceTaint(_Object, frozen=True, kw_only=True):
     time_added: str | None = None
 
 
+class DeviceToleration(_Object, frozen=True, kw_only=True):
+    """Which taints a request puts up with; no key means any, no effect every one."""
+
+    key: str = ""
+    operator: str = "Equal"
+    value: str = ""
+    effect: str = ""
+
+    def tolerates(self, taint: DeviceTaint) -> bool:
+        """Tell whether a device with this taint may be taken."""
+        return (
+            self.key in ("", taint.key)
+            and self.effect in ("", taint.effect)
+            and (self.operator == "Exists" or self.value == taint.value)
+        )
+
+
 class DeviceAttribute(_Object, frozen=True, kw_only=True):
     """One of its fields is set."""
 
@@ -180,6 +197,7 @@ class ExactRequest(_Object, frozen=True, kw_only=True):
     allocation_mode: str = "ExactCount"
     count: int = 1
     admin_access: bool = False
+    tolerations: tuple[DeviceToleration, ...] = ()
 
 
 class DeviceRequest(_Object, frozen=True, kw_only=True):

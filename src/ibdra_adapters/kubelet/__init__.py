@@ -15,11 +15,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ibdra_adapters.kubelet.client import FakeKubelet
     from ibdra_adapters.kubelet.plugin import KubeletPlugin
+    from ibdra_adapters.kubelet.probes import HealthServer
     from ibdra_adapters.kubelet.sockets import SocketPaths
 
-__all__ = ["FakeKubelet", "KubeletPlugin", "SocketPaths"]
+__all__ = ["FakeKubelet", "HealthServer", "KubeletPlugin", "SocketPaths"]
 
-_HOMES = {"FakeKubelet": "client", "KubeletPlugin": "plugin", "SocketPaths": "sockets"}
+_HOMES = {
+    "FakeKubelet": "client",
+    "HealthServer": "probes",
+    "KubeletPlugin": "plugin",
+    "SocketPaths": "sockets",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -6,16 +6,17 @@ own checks, and the demo needs no cluster.  Other drivers' authors can use it to
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ibdra_adapters.kubelet import sockets, wire
+from ibdra_adapters.kubelet import health_wire, sockets, wire
 from ibdra_adapters.kubelet._generated import pluginregistration_pb2 as registration_pb2
 from ibdra_adapters.kubelet.connection import Connection, RegisteredPlugin, call, dial
 from ibdra_domain.errors import KubeletFailed
-from ibdra_domain.ports.driver import ClaimRef, PreparedDevice
+from ibdra_domain.ports.driver import ClaimRef, DeviceHealth, PreparedDevice
 
 DEADLINE = 45.0
 """Seconds the kubelet waits for one call."""
@@ -33,6 +34,8 @@ class FakeKubelet:
     versions:
         The service versions this kubelet knows, as drivers announce them; an older
         kubelet is ``("v1beta1.DRAPlugin",)``.
+    health_versions:
+        The versions of the health service this kubelet knows; none without that feature.
     deadline:
         Seconds one call may take.
     """
@@ -42,6 +45,7 @@ class FakeKubelet:
         kubelet_dir: Path,
         *,
         versions: Collection[str] = ("v1.DRAPlugin", "v1beta1.DRAPlugin"),
+        health_versions: Collection[str] = ("v1.DRAResourceHealth", "v1alpha1.DRAResourceHealth"),
         deadline: float = DEADLINE,
     ) -> None:
         self._registry = kubelet_dir / sockets.REGISTRY
@@ -49,6 +53,11 @@ class FakeKubelet:
             version.announced: version
             for version in wire.DRA_VERSIONS
             if version.announced in versions
+        }
+        self._health_versions = {
+            version.announced: version
+            for version in health_wire.HEALTH_VERSIONS
+            if version.announced in health_versions
         }
         self._deadline = deadline
         self._connections: dict[sockets.FoundSocket, Connection] = {}
@@ -116,6 +125,26 @@ class FakeKubelet:
         _check_complete(connection.plugin, asked=claims, answered=unprepared)
         return unprepared
 
+    async def watch_health(
+        self, *, driver_name: str | None = None
+    ) -> AsyncGenerator[tuple[DeviceHealth, ...], None]:
+        """Give each list a driver tells of its devices' health, until it ends the stream.
+
+        Raises KubeletFailed if it announced no such service, or the stream fails; the real
+        kubelet watches again after 5 seconds then.
+        """
+        connection = self._connection(driver_name)
+        plugin = connection.plugin
+        if plugin.health_version is None:
+            raise KubeletFailed(
+                f"driver {plugin.driver_name} tells nothing of its devices' health",
+                remedy="have it announce a DRAResourceHealth version this kubelet knows",
+            )
+        version = self._health_versions[plugin.health_version]
+        async with aclosing(connection.watch_health(version)) as lists:
+            async for devices in lists:
+                yield devices
+
     async def close(self) -> None:
         """Hang up.  The drivers are not told: the real kubelet does not tell them either."""
         while self._connections:
@@ -173,7 +202,13 @@ class FakeKubelet:
                 remedy="have it announce itself as a DRAPlugin of a version this kubelet knows",
             )
         return RegisteredPlugin(
-            driver_name=info.name, endpoint=Path(info.endpoint), version=version, socket=socket
+            driver_name=info.name,
+            endpoint=Path(info.endpoint),
+            version=version,
+            socket=socket,
+            health_version=next(
+                (v for v in info.supported_versions if v in self._health_versions), None
+            ),
         )
 
     def _judge(self, info: registration_pb2.PluginInfo, *, version: str | None) -> str | None:

@@ -6,7 +6,7 @@ KubeletFailed that says which call it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,19 +14,24 @@ import grpc
 import grpc.aio
 import msgspec
 
-from ibdra_adapters.kubelet import wire
+from ibdra_adapters.kubelet import health_wire, wire
 from ibdra_domain.errors import KubeletFailed
+from ibdra_domain.ports.driver import DeviceHealth
 
 _Response = TypeVar("_Response")
 
 
 class RegisteredPlugin(msgspec.Struct, frozen=True, kw_only=True):
-    """A driver the kubelet knows, and the version it will speak with it."""
+    """A driver the kubelet knows, and the versions it will speak with it.
+
+    ``health_version`` is None for a driver that tells nothing of its devices' health.
+    """
 
     driver_name: str
     endpoint: Path
     version: str
     socket: Path
+    health_version: str | None = None
 
 
 class Connection:
@@ -47,6 +52,29 @@ class Connection:
             read=answer.FromString,
             deadline=deadline,
         )
+
+    async def watch_health(
+        self, version: health_wire.HealthVersion
+    ) -> AsyncGenerator[tuple[DeviceHealth, ...], None]:
+        """Read lists until the driver ends the stream."""
+        messages: Any = version.messages
+        path = f"/{version.announced}/{health_wire.WATCH}"
+        method: Any = self._channel.unary_stream(
+            path,
+            request_serializer=messages.NodeWatchResourcesRequest.SerializeToString,
+            response_deserializer=messages.NodeWatchResourcesResponse.FromString,
+        )
+        stream = method(messages.NodeWatchResourcesRequest())
+        try:
+            async for response in stream:
+                yield health_wire.read_health(response)
+        except grpc.aio.AioRpcError as error:
+            raise KubeletFailed(
+                f"{path} ended, {error.code().name} ({error.details()})",
+                remedy="look in the driver's log, and watch again",
+            ) from error
+        finally:
+            stream.cancel()
 
     async def close(self) -> None:
         """Hang up."""

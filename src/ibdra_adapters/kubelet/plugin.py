@@ -21,10 +21,11 @@ from typing import Self
 import grpc
 import grpc.aio
 
-from ibdra_adapters.kubelet import sockets, wire
+from ibdra_adapters.kubelet import self_test, sockets, wire
+from ibdra_adapters.kubelet.health import HealthService
 from ibdra_adapters.kubelet.services import DraService, RegistrationService
 from ibdra_domain.errors import KubeletFailed
-from ibdra_domain.ports.driver import DraDriver
+from ibdra_domain.ports.driver import DeviceHealthSource, DraDriver
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class KubeletPlugin:
     endpoint:
         The DRA socket as the kubelet sees it, where its folder is mounted elsewhere in
         our container.
+    health:
+        Knows how the devices are; without it the kubelet is not told of that service.
 
     Raises InvalidIdentifier for bad names, and KubeletFailed for paths that are too long.
     """
@@ -66,13 +69,19 @@ class KubeletPlugin:
         kubelet_dir: Path = sockets.KUBELET_DIR,
         instance: str | None = None,
         endpoint: Path | None = None,
+        health: DeviceHealthSource | None = None,
     ) -> None:
         self.driver_name = driver_name
         self.paths = sockets.SocketPaths.of(driver_name, kubelet_dir=kubelet_dir, instance=instance)
         self.endpoint = endpoint or self.paths.plugin
         sockets.check_length(self.endpoint)
         self._driver = driver
-        self._registration = RegistrationService(driver_name, endpoint=str(self.endpoint))
+        self._health = HealthService(health) if health is not None else None
+        self._registration = RegistrationService(
+            driver_name,
+            endpoint=str(self.endpoint),
+            also=self._health.announced if self._health else (),
+        )
         self._listeners: list[_Listener] = []
         self._keeper: asyncio.Task[None] | None = None
 
@@ -86,6 +95,20 @@ class KubeletPlugin:
         """Why the kubelet did not take the plugin, if that was its last word."""
         return self._registration.refusal
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether the kubelet's last word was that it took the plugin."""
+        return self.registered.is_set()
+
+    @property
+    def serving(self) -> bool:
+        """Whether its sockets should answer."""
+        return bool(self._listeners)
+
+    async def ask(self, *, deadline: float) -> None:
+        """Ask itself over both sockets, as the kubelet would.  Raises KubeletFailed."""
+        await self_test.ask(self.paths, driver_name=self.driver_name, deadline=deadline)
+
     async def start(self) -> None:
         """Serve both sockets.  Raises KubeletFailed, with nothing left behind."""
         if self._listeners:
@@ -98,6 +121,7 @@ class KubeletPlugin:
 
     async def _serve(self) -> None:
         dra = [DraService(self._driver, version=version).handler() for version in wire.DRA_VERSIONS]
+        dra += self._health.handlers() if self._health else []
         try:
             self._listeners.append(await _listen(self.paths.plugin, handlers=dra))
             self._listeners.append(
@@ -125,6 +149,8 @@ class KubeletPlugin:
 
         Stopping what does not run is no error.
         """
+        if self._health is not None:
+            self._health.end()
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()  # before the first await: it must not serve what we close

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -31,11 +32,14 @@ class RegistrationService:
         As ResourceClaims and DeviceClasses write it.
     endpoint:
         The DRA service's socket, as the kubelet sees it.
+    also:
+        Versions of other services at that socket, newest first.
     """
 
-    def __init__(self, driver_name: str, *, endpoint: str) -> None:
+    def __init__(self, driver_name: str, *, endpoint: str, also: Iterable[str] = ()) -> None:
         self._driver_name = driver_name
         self._endpoint = endpoint
+        self._versions = [*(version.announced for version in wire.DRA_VERSIONS), *also]
         self.registered = asyncio.Event()
         self.refusal: str | None = None
 
@@ -65,7 +69,7 @@ class RegistrationService:
             type=wire.PLUGIN_TYPE,
             name=self._driver_name,
             endpoint=self._endpoint,
-            supported_versions=[version.announced for version in wire.DRA_VERSIONS],
+            supported_versions=self._versions,
         )
 
     async def notify(

@@ -20,10 +20,11 @@ from ibdra_adapters.simulation.profile import PortProfile, Profile, SimulatedHca
 from ibdra_adapters.simulation.sriov import SimulatedSriov, SimulatedVfAttributes
 from ibdra_adapters.simulation.sysfs_tree import SysfsWriter
 from ibdra_adapters.sysfs.reader import UNSET_TRAFFIC_CLASS, SysfsTree
+from ibdra_adapters.verbs.event_words import AsyncEventType
 from ibdra_adapters.verbs.fake import FakeVerbs
-from ibdra_domain.hardware import CharDevice, Hca, HcaPort, SysfsReading
+from ibdra_domain.hardware import CharDevice, ErrorCounters, Hca, HcaPort, SysfsReading
 from ibdra_domain.identifiers import Gid, Guid, PciAddress, Pkey
-from ibdra_domain.link import LinkLayer, parse_rate
+from ibdra_domain.link import LinkLayer, PortState, parse_rate
 
 
 class SimulatedMachine:
@@ -47,6 +48,7 @@ class SimulatedMachine:
         self.rdma = FakeRdmaDevices(self.kernel)
         self.links = FakeLinks(self.kernel)
         self.traffic_classes: dict[str, dict[int, int]] = {}
+        self.counters: dict[str, ErrorCounters] = {}
         self._writer = SysfsWriter(folder)
         self._writer.write_machine(isolation=profile.isolation)
         self.kernel.watchers.append(self._show)
@@ -92,6 +94,21 @@ class SimulatedMachine:
         self.functions[hca.pci] = self.hcas[hca.name] = hca
         self._show(self.kernel.devices[hca.name])
 
+    def set_port_state(self, rdma_device: str, state: PortState, *, port: int = 1) -> None:
+        """Let a port go up or down; whoever watches the device is told, as by libibverbs."""
+        hca = self.hcas[rdma_device]
+        ports = list(hca.ports)
+        ports[port - 1] = replace(ports[port - 1], state=state)
+        self.change(replace(hca, ports=tuple(ports)))
+        up = state is PortState.ACTIVE
+        event = AsyncEventType.PORT_ACTIVE if up else AsyncEventType.PORT_ERROR
+        self.verbs.tell(rdma_device, event, port=port)
+
+    def count(self, rdma_device: str, counters: ErrorCounters) -> None:
+        """Let the ports of a PF have counted this; nobody is told, as on a real one."""
+        self.counters[rdma_device] = counters
+        self._show(self.kernel.devices[rdma_device])
+
     def set_vfs(self, pf: PciAddress, vfs: Sequence[SimulatedHca]) -> None:
         """Let a PF have these VFs, without drivers, and no others."""
         for address in self.functions[pf].vfs:
@@ -121,6 +138,7 @@ class SimulatedMachine:
             traffic_classes=(
                 self.traffic_classes[hca.name] if self.profile.traffic_class_switch else None
             ),
+            counters=self.counters.get(hca.name),
         )
         if visible:
             self.verbs.put(_verbs_view(hca))
@@ -159,6 +177,10 @@ class SimulatedSysfs:
         """Fulfil the port."""
         self._tree.set_traffic_class(rdma_device, port, value)
         self._machine.set_traffic_class(rdma_device, port, value)
+
+    def error_counters(self, rdma_device: str, port: int) -> ErrorCounters:
+        """Fulfil the port."""
+        return self._tree.error_counters(rdma_device, port)
 
 
 def _kernel_ports(hca: SimulatedHca, taken: Collection[str]) -> tuple[FakePort, ...]:

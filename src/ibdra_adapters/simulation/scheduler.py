@@ -1,4 +1,4 @@
-"""A scheduler as far as DRA goes: requests, classes, selectors, constraints, admin access.
+"""A scheduler as far as DRA goes: requests, classes, selectors, constraints, taints.
 
 Why: the demo's claims must be allocated by what stands in the published slices, not by
 what the driver knows.  It is small and takes the first solution, in the order of the
@@ -16,6 +16,7 @@ from ibdra_domain.kube_objects import (
     AllocationResult,
     Device,
     DeviceClass,
+    DeviceTaint,
     ExactRequest,
     ResourceClaim,
     ResourceSlice,
@@ -94,6 +95,8 @@ class SimulatedScheduler:
         for candidate in offered:
             if (candidate.pool, candidate.device.name) in taken:
                 continue
+            if any(_repels(taint, exact) for taint in candidate.device.taints):
+                continue
             for selector in compiled:
                 verdict = selector.judge(candidate.device, driver=candidate.driver)
                 if verdict.error is not None:
@@ -136,6 +139,11 @@ class SimulatedScheduler:
                 yield {"source": "FromClass", "requests": [request.name], **_plain(of_class)}
         for of_claim in claim.spec.devices.config:
             yield {"source": "FromClaim", **_plain(of_claim)}
+
+
+def _repels(taint: DeviceTaint, exact: ExactRequest) -> bool:
+    harmless = taint.effect not in ("NoSchedule", "NoExecute")
+    return not (harmless or any(toleration.tolerates(taint) for toleration in exact.tolerations))
 
 
 def _plain(entry: msgspec.Struct) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ibdra_adapters.simulation.profile import PortProfile, SimulatedHca
-from ibdra_domain.hardware import CharDevice, CharDeviceKind, RdmaIsolation
+from ibdra_domain.hardware import CharDevice, CharDeviceKind, ErrorCounters, RdmaIsolation
 from ibdra_domain.identifiers import Guid
 from ibdra_domain.link import LinkLayer
 from ibdra_domain.ports.netlink import Link
@@ -106,17 +106,20 @@ class SysfsWriter:
         links: Iterable[tuple[int, Link]],
         nodes: Iterable[CharDevice],
         traffic_classes: dict[int, int] | None,
+        counters: ErrorCounters | None = None,
     ) -> None:
         """Write what the host's namespace shows above a function, and nothing else.
 
         ``links`` come with their port's number; ``traffic_classes`` is None without the
-        vendor's switch.
+        vendor's switch, ``counters`` where nothing was ever counted.
         """
         folder = self._folder(hca)
         self._clear_above(hca)
         (folder / "infiniband").mkdir()
         if visible:
             self._write_rdma(hca, folder, traffic_classes)
+            for number in range(1, len(hca.ports) + 1 if counters else 1):
+                _write_counters(folder / f"infiniband/{hca.name}/ports/{number}", counters)
         for node in nodes:
             self._write_node(hca, folder, node)
         for port, link in links:
@@ -217,6 +220,12 @@ def _write_port(base: Path, port: PortProfile, guid: Guid) -> None:
     for index in range(8):
         pkey = port.pkeys[index] if index < len(port.pkeys) else "0x0000"
         (base / f"pkeys/{index}").write_text(pkey + "\n")
+
+
+def _write_counters(base: Path, counters: ErrorCounters | None) -> None:
+    (base / "counters").mkdir()
+    for name in ErrorCounters.__struct_fields__:
+        (base / "counters" / name).write_text(f"{getattr(counters, name) or 0}\n")
 
 
 def _link(link: Path, target: Path) -> None:

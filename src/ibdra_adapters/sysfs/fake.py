@@ -9,15 +9,15 @@ from __future__ import annotations
 import errno
 
 from ibdra_domain.errors import HardwareUnreadable, KernelRefused
-from ibdra_domain.hardware import CharDevice, SysfsReading
+from ibdra_domain.hardware import CharDevice, ErrorCounters, SysfsReading
 from ibdra_domain.identifiers import PciAddress, Pkey
 
 
 class FakeSysfs:
     """Hold the facts it is given; all of them may be changed at any time.
 
-    ``pkeys`` and ``traffic_classes`` are by RDMA device name and port number; a port
-    without an entry in ``traffic_classes`` has no such switch.
+    ``pkeys``, ``traffic_classes`` and ``counters`` are by RDMA device name and port number;
+    a port without an entry in ``traffic_classes`` has no such switch.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class FakeSysfs:
         self.reading = reading or SysfsReading()
         self.nodes = char_devices
         self.pkeys = pkeys if pkeys is not None else {}
+        self.counters: dict[tuple[str, int], ErrorCounters] = {}
         self.traffic_classes = traffic_classes if traffic_classes is not None else {}
 
     def read(self) -> SysfsReading:
@@ -71,3 +72,7 @@ class FakeSysfs:
                 errno=errno.ENOENT,
             )
         self.traffic_classes[rdma_device, port] = value
+
+    def error_counters(self, rdma_device: str, port: int) -> ErrorCounters:
+        """Fulfil the port."""
+        return self.counters.get((rdma_device, port), ErrorCounters())

@@ -13,9 +13,9 @@ from collections import Counter
 
 from msgspec.structs import replace
 
-from ibdra_adapters.sysfs.files import Tree, hexadecimal
+from ibdra_adapters.sysfs.files import Tree, decimal, hexadecimal
 from ibdra_adapters.sysfs.pci import address_of
-from ibdra_domain.hardware import CharDevice, CharDeviceKind, Hca, HcaPort
+from ibdra_domain.hardware import CharDevice, CharDeviceKind, ErrorCounters, Hca, HcaPort
 from ibdra_domain.identifiers import PciAddress, Pkey, parse_gid, parse_guid, parse_pkey
 from ibdra_domain.link import parse_physical_state, parse_port_state, parse_rate
 
@@ -90,6 +90,17 @@ def read_pkeys(tree: Tree, name: str, port: int) -> tuple[Pkey, ...] | None:
     return tuple(table)
 
 
+def read_error_counters(tree: Tree, name: str, port: int) -> ErrorCounters:
+    """Read a port's error counters; a VF may have none."""
+    base = f"{CLASS}/{name}/ports/{port}/counters"
+    return ErrorCounters(
+        **{
+            counter: tree.parsed(f"{base}/{counter}", _count, optional=True)
+            for counter in ErrorCounters.__struct_fields__
+        }
+    )
+
+
 def read_char_devices(tree: Tree, below: PciAddress | None = None) -> list[CharDevice]:
     """List uverbs, umad and issm nodes of all namespaces, and ``rdma_cm``; or one function's."""
     found = []
@@ -161,6 +172,11 @@ def _port_number(text: str) -> int | None:
 def _lid(text: str) -> int | None:
     value = hexadecimal(text)
     return value if value is not None and value <= 0xFFFFFFFF else None
+
+
+def _count(text: str) -> int | None:
+    value = decimal(text)
+    return value if value is not None and value >= 0 else None
 
 
 def _device_numbers(text: str) -> tuple[int, int] | None:

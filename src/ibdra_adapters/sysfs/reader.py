@@ -15,7 +15,13 @@ from pathlib import Path
 from ibdra_adapters.sysfs import infiniband, pci
 from ibdra_adapters.sysfs.files import Tree
 from ibdra_domain.errors import HardwareUnreadable, KernelRefused
-from ibdra_domain.hardware import CharDevice, PciFunction, RdmaIsolation, SysfsReading
+from ibdra_domain.hardware import (
+    CharDevice,
+    ErrorCounters,
+    PciFunction,
+    RdmaIsolation,
+    SysfsReading,
+)
 from ibdra_domain.identifiers import PciAddress, Pkey
 
 _ISOLATION = {"Y": RdmaIsolation.SHARED, "N": RdmaIsolation.EXCLUSIVE}
@@ -26,7 +32,7 @@ UNSET_TRAFFIC_CLASS = -1
 
 
 class SysfsTree:
-    """Sysfs below ``root``; reads nothing before it is asked."""
+    """Fulfils Sysfs and PortCounters below ``root``; reads nothing before it is asked."""
 
     def __init__(self, root: str | Path = "/sys") -> None:
         self._root = str(root)
@@ -95,6 +101,10 @@ class SysfsTree:
                 "vendor's driver takes the value",
                 errno=error.errno or errnos.EIO,
             ) from error
+
+    def error_counters(self, rdma_device: str, port: int) -> ErrorCounters:
+        """Fulfil the port."""
+        return infiniband.read_error_counters(Tree(self._root), rdma_device, port)
 
     def _traffic_class_file(self, rdma_device: str, port: int) -> Path:
         return Path(self._root, infiniband.CLASS, rdma_device, "tc", str(port), "traffic_class")

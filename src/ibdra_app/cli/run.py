@@ -13,6 +13,7 @@ from ibdra_app.settings import KubeSource, Settings
 from ibdra_app.sources import node_name, wanted_vfs
 from ibdra_domain.container_edits import HookSettings
 from ibdra_domain.hardware import IsolationDemand
+from ibdra_domain.health import TaintEffect
 
 _DEFAULTS = Settings()
 _folder = click.Path(path_type=Path, file_okay=False)
@@ -64,6 +65,28 @@ _folder = click.Path(path_type=Path, file_okay=False)
     show_default=True,
     help="Publish counters that keep a PF and its VFs apart.  Off where monitoring claims with "
     "admin access must be placed beside them: today's scheduler counts those too.",
+)
+@click.option(
+    "--unhealthy-taint",
+    type=click.Choice([effect.value for effect in TaintEffect]),
+    default=_DEFAULTS.unhealthy_taint.value,
+    show_default=True,
+    help="What the taint of an unhealthy device does; NoExecute ends pods, None sets no taint.",
+)
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 0xFFFF),
+    default=_DEFAULTS.health_port,
+    show_default=True,
+    metavar="PORT",
+    help="Answer gRPC health checks (liveness, readiness) there; 0: nowhere.",
+)
+@click.option(
+    "--health-address",
+    default=_DEFAULTS.health_address,
+    show_default=True,
+    metavar="ADDRESS",
+    help="The address for that; the kubelet's probes come to the pod's, or the node's.",
 )
 @click.option("--umad", is_flag=True, help="Give ordinary claims their port's umad node too.")
 @click.option(
@@ -162,6 +185,9 @@ def _settings(
         isolation=IsolationDemand(isolation),
         with_umad=umad,
         counters=rest["counters"],
+        unhealthy_taint=TaintEffect(rest["unhealthy_taint"]),
+        health_address=rest["health_address"],
+        health_port=rest["health_port"],
         num_vfs=rest["num_vfs"],
         pf_vfs=rest["pf_vfs"],
         guid_file=rest["guid_file"],

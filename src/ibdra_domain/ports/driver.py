@@ -7,7 +7,8 @@ other device, has a complete kubelet plugin.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -55,3 +56,38 @@ class DraDriver(Protocol):
 
     def unprepare(self, claims: Sequence[ClaimRef]) -> Mapping[str, IbdraError | None]:
         """Undo ``prepare``.  A claim that was never prepared is a success."""
+
+
+class HealthStatus(StrEnum):
+    """What a driver can say of a device."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class DeviceHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's health as the kubelet is told it, and as a pod's status then shows it.
+
+    ``message`` should stay the same while nothing changes: every other text is a write to
+    disk and a pod's status for the kubelet; it keeps 1024 characters.  ``updated`` is Unix
+    time, of the look that says so.  ``timeout`` is in seconds, after which the kubelet takes
+    the health for unknown if it hears nothing; 0 is the kubelet's own, 30.
+    """
+
+    pool: str
+    device: str
+    status: HealthStatus
+    message: str = ""
+    updated: int = 0
+    timeout: int = 0
+
+
+class DeviceHealthSource(Protocol):
+    """A driver that knows how its devices are.  Called from any thread; must not block."""
+
+    def health(self) -> tuple[DeviceHealth, ...]:
+        """Give all devices of this node: one that is left out is unknown to the kubelet."""
+
+    def subscribe(self, changed: Callable[[], object]) -> Callable[[], None]:
+        """Have ``changed`` called, from any thread, after every change; gives what ends that."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ibdra_domain.hardware import CharDevice, SysfsReading
+from ibdra_domain.hardware import CharDevice, ErrorCounters, SysfsReading
 from ibdra_domain.identifiers import PciAddress, Pkey
 
 
@@ -45,3 +45,10 @@ class Sysfs(Protocol):
 
     def set_traffic_class(self, rdma_device: str, port: int, value: int) -> None:
         """Write it; -1 unsets it.  Raises KernelRefused."""
+
+
+class PortCounters(Protocol):
+    """What ports count; each reading is a question to the HCA's firmware, so ask seldom."""
+
+    def error_counters(self, rdma_device: str, port: int) -> ErrorCounters:
+        """Read a port's error counters; one that cannot be read is None, and nothing raises."""

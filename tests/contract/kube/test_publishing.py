@@ -14,10 +14,12 @@ from ibdra_adapters.sysfs.fake import FakeSysfs
 from ibdra_adapters.verbs.fake import FakeVerbs
 from ibdra_app.discovery import Discovery
 from ibdra_app.ledger import Ledger
+from ibdra_app.monitoring import Monitoring
 from ibdra_app.publishing import Publishing
 from ibdra_app.slice_publisher import SlicePublisher
 from ibdra_domain.errors import KubeConflict, KubeUnavailable
 from ibdra_domain.hardware import Hca, HcaPort, PciFunction, SysfsReading
+from ibdra_domain.health import LONGEST_CALM, TaintEffect
 from ibdra_domain.identifiers import PciAddress
 from ibdra_domain.kube_objects import MAX_DEVICES_PER_SLICE, ResourceSlice
 from ibdra_domain.link import PortState
@@ -63,6 +65,7 @@ class Node:
 
     def __init__(self, cluster: Cluster) -> None:
         self.sysfs = FakeSysfs()
+        self.now = 0.0
         self.slices = Recording(cluster.slices())
         with suppress(KubeConflict):  # another machine of this test is there already
             cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
@@ -73,6 +76,10 @@ class Node:
             discovery=Discovery(sysfs=self.sysfs, verbs=FakeVerbs()),
             ledger=Ledger(FakeStateStore(ClaimRecord), boot_id="boot"),
             publisher=self.publisher,
+            monitoring=Monitoring(
+                counters=self.sysfs, pool=NODE, clock=lambda: self.now, wall=lambda: 0.0
+            ),
+            taint=TaintEffect.NONE,
         )
 
     def has(self, count: int, *, down: Iterable[int] = ()) -> None:
@@ -89,8 +96,10 @@ class Node:
         )
 
     def publish(self) -> list[tuple[str, int]]:
-        """Publish and give the writes, in order."""
+        """Publish what has been so for long, and give the writes, in order."""
         self.slices.writes = []
+        self.publishing.look()
+        self.now += 2 * LONGEST_CALM
         _, changes = self.publishing.publish()
         assert changes.count == len(self.slices.writes)
         return self.slices.writes

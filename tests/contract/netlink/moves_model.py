@@ -199,6 +199,7 @@ class ModelNode:
             sysfs=self.sysfs,
             watch=lambda: FakeEvents(self.kernel),
             clock=self.kernel.clock,
+            leaving=lambda _name: None,
         )
         self.detaching = Detaching(
             ledger=self.ledger,

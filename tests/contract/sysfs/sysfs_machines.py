@@ -12,9 +12,9 @@ from typing import Protocol
 
 from ibdra_adapters.sysfs.fake import FakeSysfs
 from ibdra_adapters.sysfs.reader import SysfsTree
-from ibdra_domain.hardware import CharDevice, CharDeviceKind, SysfsReading
+from ibdra_domain.hardware import CharDevice, CharDeviceKind, ErrorCounters, SysfsReading
 from ibdra_domain.identifiers import Pkey
-from ibdra_domain.ports.sysfs import Sysfs
+from ibdra_domain.ports.sysfs import PortCounters, Sysfs
 from unit.domain.domain_facts import (
     IPOIB_ADDRESS,
     PF,
@@ -52,6 +52,14 @@ class Machine(Protocol):
     def set_switch(self, port: int, value: int) -> None: ...
 
 
+class CountingMachine(Protocol):
+    """A machine whose HCA ``mlx5_0`` counts what it is told to."""
+
+    @property
+    def sysfs(self) -> PortCounters: ...
+    def set_counters(self, port: int, **counters: int) -> None: ...
+
+
 class FakeMachine:
     """The shipped fake under the suite."""
 
@@ -69,6 +77,9 @@ class FakeMachine:
 
     def set_switch(self, port: int, value: int) -> None:
         self.sysfs.traffic_classes["mlx5_0", port] = value
+
+    def set_counters(self, port: int, **counters: int) -> None:
+        self.sysfs.counters["mlx5_0", port] = ErrorCounters(**counters)
 
 
 class TreeMachine:
@@ -144,6 +155,10 @@ class TreeMachine:
     def set_switch(self, port: int, value: int) -> None:
         self.switch(port).parent.mkdir(parents=True, exist_ok=True)
         self.switch(port).write_text(f"Global tclass={value}\n" if value >= 0 else "")
+
+    def set_counters(self, port: int, **counters: int) -> None:
+        files = {name: str(value) for name, value in counters.items()}
+        self.write(f"{self.hca}/ports/{port}/counters", files)
 
     def switch(self, port: int) -> Path:
         """Give the file by which a port's traffic class is set."""

@@ -136,13 +136,27 @@ def test_slices_are_what_an_api_server_takes(profile: str | Path) -> None:
 
 
 def test_a_thousand_vfs_are_seventeen_slices_and_one_of_counters() -> None:
-    """1,024 VFs and their 8 PFs fill sixteen slices of 64; without counters eight of 128."""
+    """1,024 VFs and 8 PFs fill sixteen slices of 64; without counters and taints eight of 128."""
     specs = [body["spec"] for body in slices_in(published(BIG_PROFILE).out)]
     assert [64] * 16 + [8, 0] == [len(spec.get("devices", [])) for spec in specs]
     assert 8 == len(specs[-1]["sharedCounters"])
-    bare = run("slices", "--simulate", BIG_PROFILE, "--node", "node-a", "--no-counters")
+    bare = run(
+        *("slices", "--simulate", BIG_PROFILE, "--node", "node-a"),
+        *("--no-counters", "--unhealthy-taint=None"),
+    )
     sizes = [len(body["spec"]["devices"]) for body in slices_in(bare.out)]
     assert [128] * 8 + [8] == sizes
+
+
+def test_a_port_that_is_down_is_tainted() -> None:
+    """As the node agent would do it; not where it is told to set no taints."""
+    source = ["slices", "--simulate", "hpc-hdr100-dual-port", "--node", "n"]
+    for options, expected in (([], 2), (["--unhealthy-taint=None"], 0)):
+        bodies = slices_in(run(*source, *options).out)
+        devices = [d for body in bodies for d in body["spec"].get("devices", [])]
+        tainted = [d for d in devices if "taints" in d]
+        assert expected == len(tainted)
+        assert {"Down"} >= {d["attributes"]["portState"]["string"] for d in tainted}
 
 
 def test_no_devices_are_one_empty_slice() -> None:

@@ -10,6 +10,8 @@ from ibdra_domain.kube_objects import (
     Device,
     DeviceAttribute,
     DeviceClass,
+    DeviceTaint,
+    DeviceToleration,
     ObjectMeta,
     OpaqueConfig,
     ResourceClaim,
@@ -157,3 +159,24 @@ def test_a_slice_of_another_version_keeps_it() -> None:
     old = ResourceSlice(metadata=ObjectMeta(), spec=spec, api_version="resource.k8s.io/v1beta2")
     assert "resource.k8s.io/v1beta2" == old.to_builtins()["apiVersion"]
     assert old == msgspec.convert(old.to_builtins(), ResourceSlice)
+
+
+@pytest.mark.parametrize(
+    ("toleration", "expected"),
+    [
+        (DeviceToleration(operator="Exists"), True),
+        (DeviceToleration(key="k", operator="Exists"), True),
+        (DeviceToleration(key="k", value="v"), True),
+        (DeviceToleration(key="k", value="v", effect="NoSchedule"), True),
+        (DeviceToleration(key="k", value="v", effect="NoExecute"), False),
+        (DeviceToleration(key="k"), False),
+        (DeviceToleration(key="k", value="w"), False),
+        (DeviceToleration(key="j", operator="Exists"), False),
+    ],
+    ids=["all", "key", "value", "effect", "other effect", "no value", "other value", "other key"],
+)
+def test_a_toleration_is_for_certain_taints(
+    toleration: DeviceToleration, *, expected: bool
+) -> None:
+    """Key, value and effect must fit as far as they are given."""
+    assert expected == toleration.tolerates(DeviceTaint(key="k", value="v", effect="NoSchedule"))

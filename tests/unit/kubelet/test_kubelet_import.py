@@ -47,7 +47,7 @@ def test_everything_imports_without_a_warning() -> None:
 
 def test_public_names_are_listed() -> None:
     """The package lists its lazy names, and only those are public."""
-    names = ["FakeKubelet", "KubeletPlugin", "SocketPaths"]
+    names = ["FakeKubelet", "HealthServer", "KubeletPlugin", "SocketPaths"]
     assert names == ibdra_adapters.kubelet.__all__
     assert set(names) <= set(dir(ibdra_adapters.kubelet))
 
