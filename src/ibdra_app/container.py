@@ -16,13 +16,13 @@ from dependency_injector import containers, providers
 
 from ibdra_app.attaching import Attaching
 from ibdra_app.checks import Checks
-from ibdra_app.counts import Counts
 from ibdra_app.daemon import Daemon
 from ibdra_app.detaching import Detaching
 from ibdra_app.device_watches import DeviceWatches
 from ibdra_app.discovery import Discovery
 from ibdra_app.kube_sources import make_api, make_kube
 from ibdra_app.ledger import Ledger
+from ibdra_app.measuring import ApiCalls, make_counts, make_metrics
 from ibdra_app.monitoring import Monitoring
 from ibdra_app.moving import Mover
 from ibdra_app.preparing import Preparing
@@ -45,8 +45,10 @@ from ibdra_app.sources import (
     wanted_vfs,
 )
 from ibdra_app.watching import Watching
+from ibdra_domain.errors import KubeletFailed
 from ibdra_domain.health import TaintEffect
 from ibdra_domain.ports.instances import Succession
+from ibdra_domain.ports.metrics import NodeMetrics
 from ibdra_domain.ports.runtime import AttachedMarks
 from ibdra_domain.preparation import PreparedClaim
 from ibdra_domain.publication import DRIVER_NAME
@@ -109,8 +111,14 @@ def _provision(settings: Settings, provisioning: Provisioning) -> None:
     provisioning.provision_at_start(wanted_vfs(settings))
 
 
-def _plugin(settings: Settings, driver: Preparing, health: Monitoring) -> KubeletPlugin:
+def _plugin(
+    settings: Settings, driver: Preparing, health: Monitoring, metrics: NodeMetrics
+) -> KubeletPlugin:
     from ibdra_adapters.kubelet import KubeletPlugin
+
+    def observe(method: str, seconds: float, failed: int) -> None:
+        error = KubeletFailed(f"{failed} claims failed", remedy="see the log") if failed else None
+        metrics.kubelet_request(method, seconds=seconds, error=error)
 
     return KubeletPlugin(
         DRIVER_NAME,
@@ -118,6 +126,7 @@ def _plugin(settings: Settings, driver: Preparing, health: Monitoring) -> Kubele
         kubelet_dir=settings.kubelet_folder,
         instance=settings.instance,
         health=health,
+        observe=observe,
     )
 
 
@@ -145,13 +154,16 @@ class Container(containers.DeclarativeContainer):
     cdi = providers.Singleton(_cdi, settings)
     selectors = providers.Singleton(make_selectors)
     api = providers.Singleton(make_api, settings)
-    kube = providers.Singleton(make_kube, settings, api.provider)
+    metrics = providers.Singleton(make_metrics, settings)
+    kube = providers.Singleton(
+        make_kube, settings, api.provider, providers.Factory(ApiCalls, metrics)
+    )
 
     kernel = providers.Singleton(make_kernel, settings, machine.provider)
     sriov = providers.Singleton(make_sriov, settings, machine.provider)
     stage = providers.Singleton(make_stage, settings, machine.provider)
     marks = providers.Singleton(_marks, settings)
-    counts = providers.Singleton(Counts)
+    counts = providers.Singleton(make_counts, metrics, ledger)
 
     monitoring_clock = providers.Object(time.monotonic)
     monitoring = providers.Singleton(
@@ -255,7 +267,7 @@ class Container(containers.DeclarativeContainer):
         counters=settings.provided.counters,
         taint=settings.provided.unhealthy_taint,
     )
-    plugin = providers.Singleton(_plugin, settings, preparing, monitoring)
+    plugin = providers.Singleton(_plugin, settings, preparing, monitoring, metrics)
     checks = providers.Singleton(Checks, plugin=plugin, publishing=publishing)
     probes = providers.Singleton(_probes, settings, checks)
     provisioning = providers.Singleton(
@@ -280,6 +292,7 @@ class Container(containers.DeclarativeContainer):
         devices=device_watches,
         slices=slice_watching,
         succession=succession,
+        metrics=metrics,
     )
     daemon = providers.Singleton(
         Daemon,

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``scratch`` is where its tree is written.  With ``real_processes`` the pods on it are
     this machine's, and it is remembered while the driver is down.  ``run_folder`` must not
     outlive a boot; ``instance`` tells this process' sockets from another's in a rolling update.
+    ``metrics_port`` None: no metrics.
     ``kubeconfig`` None means the pod's own service account; with the server in memory,
     ``claims_folder`` is where claims come from, one JSON file each.
     ``counters``: publish what excludes what, where the server keeps it.
@@ -62,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     guid_file: Path | None = None
     isolation: IsolationDemand = IsolationDemand.AUTO
     instance: str | None = None
+    metrics_port: int | None = None
+    metrics_bind: str | None = None
     kube: KubeSource = KubeSource.MEMORY
     kubeconfig: Path | None = None
     kube_context: str | None = None

@@ -22,6 +22,7 @@ from ibdra_app.slice_watching import SliceWatching
 from ibdra_domain.errors import IbdraError
 from ibdra_domain.ports.events import Events
 from ibdra_domain.ports.instances import Succession
+from ibdra_domain.ports.metrics import NodeMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Watching:
         devices: DeviceWatches,
         slices: SliceWatching,
         succession: Succession,
+        metrics: NodeMetrics,
     ) -> None:
         self._detaching = detaching
         self._publishing = publishing
@@ -54,6 +56,7 @@ class Watching:
         self._devices = devices
         self._slices = slices
         self._succession = succession
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Look at once, and then whenever something happened."""
@@ -93,8 +96,9 @@ class Watching:
         try:
             inventory = self._publishing.look()
             self._devices.follow(inventory.devices)
+            self._metrics.inventory(inventory)
             if self._succession.leads():  # in a rolling update the newer one publishes
-                self._publishing.write(inventory)
+                self._metrics.published(self._publishing.write(inventory))
         except IbdraError as error:
             _log.warning("not published: %s", error)
             settled = False

@@ -23,7 +23,7 @@ import grpc.aio
 
 from ibdra_adapters.kubelet import self_test, sockets, wire
 from ibdra_adapters.kubelet.health import HealthService
-from ibdra_adapters.kubelet.services import DraService, RegistrationService
+from ibdra_adapters.kubelet.services import DraService, Observe, RegistrationService
 from ibdra_domain.errors import KubeletFailed
 from ibdra_domain.ports.driver import DeviceHealthSource, DraDriver
 
@@ -58,6 +58,10 @@ class KubeletPlugin:
     health:
         Knows how the devices are; without it the kubelet is not told of that service.
 
+    observe:
+        Told of each call of the kubelet's: its method, the seconds it took, and how many of
+        its claims failed.
+
     Raises InvalidIdentifier for bad names, and KubeletFailed for paths that are too long.
     """
 
@@ -70,12 +74,14 @@ class KubeletPlugin:
         instance: str | None = None,
         endpoint: Path | None = None,
         health: DeviceHealthSource | None = None,
+        observe: Observe | None = None,
     ) -> None:
         self.driver_name = driver_name
         self.paths = sockets.SocketPaths.of(driver_name, kubelet_dir=kubelet_dir, instance=instance)
         self.endpoint = endpoint or self.paths.plugin
         sockets.check_length(self.endpoint)
         self._driver = driver
+        self._observe = observe
         self._health = HealthService(health) if health is not None else None
         self._registration = RegistrationService(
             driver_name,
@@ -120,7 +126,10 @@ class KubeletPlugin:
         self._keeper = asyncio.create_task(self._keep(), name="ibdra-kubelet-sockets")
 
     async def _serve(self) -> None:
-        dra = [DraService(self._driver, version=version).handler() for version in wire.DRA_VERSIONS]
+        dra = [
+            DraService(self._driver, version=version, observe=self._observe).handler()
+            for version in wire.DRA_VERSIONS
+        ]
         dra += self._health.handlers() if self._health else []
         try:
             self._listeners.append(await _listen(self.paths.plugin, handlers=dra))

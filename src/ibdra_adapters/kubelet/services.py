@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
@@ -21,6 +22,9 @@ from ibdra_adapters.kubelet._generated import pluginregistration_pb2 as registra
 from ibdra_domain.ports.driver import DraDriver
 
 _log = logging.getLogger(__name__)
+
+Observe = Callable[[str, float, int], None]
+"""Told of a call: its method, the seconds it took, how many of its claims failed."""
 
 
 class RegistrationService:
@@ -92,11 +96,16 @@ class DraService:
 
     The driver blocks on hardware and files, so it is called in worker threads.  A call
     that the kubelet gives up stops being awaited; the driver finishes it all the same.
+    ``observe`` is told of each call: its method, the seconds it took, and how many of its
+    claims failed.
     """
 
-    def __init__(self, driver: DraDriver, *, version: wire.DraVersion) -> None:
+    def __init__(
+        self, driver: DraDriver, *, version: wire.DraVersion, observe: Observe | None = None
+    ) -> None:
         self._driver = driver
         self._version = version
+        self._observe = observe
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Give what a server serves."""
@@ -122,7 +131,10 @@ class DraService:
     ) -> dra_v1_pb2.NodePrepareResourcesResponse:
         """Prepare the claims of one pod."""
         claims = wire.read_claims(request)
+        started = time.monotonic()
         given = await asyncio.to_thread(answers.prepare, self._driver, claims)
+        failed = sum(isinstance(answer, str) for answer in given.values())
+        self._tell(wire.PREPARE, since=started, failed=failed)
         return self._version.prepare_response(given)
 
     async def unprepare(
@@ -130,5 +142,12 @@ class DraService:
     ) -> dra_v1_pb2.NodeUnprepareResourcesResponse:
         """Unprepare the claims of one pod."""
         claims = wire.read_claims(request)
+        started = time.monotonic()
         given = await asyncio.to_thread(answers.unprepare, self._driver, claims)
+        failed = sum(answer is not None for answer in given.values())
+        self._tell(wire.UNPREPARE, since=started, failed=failed)
         return self._version.unprepare_response(given)
+
+    def _tell(self, method: str, *, since: float, failed: int) -> None:
+        if self._observe is not None:
+            self._observe(method, time.monotonic() - since, failed)

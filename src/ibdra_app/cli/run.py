@@ -88,6 +88,15 @@ _folder = click.Path(path_type=Path, file_okay=False)
     metavar="ADDRESS",
     help="The address for that; the kubelet's probes come to the pod's, or the node's.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 0xFFFF),
+    metavar="PORT",
+    help="Serve Prometheus metrics there, over HTTP, at /metrics; else none.",
+)
+@click.option(
+    "--metrics-bind", metavar="ADDRESS", help="One address to serve metrics at; else all there are."
+)
 @click.option("--umad", is_flag=True, help="Give ordinary claims their port's umad node too.")
 @click.option(
     "--kubelet-dir",
@@ -188,6 +197,8 @@ def _settings(
         unhealthy_taint=TaintEffect(rest["unhealthy_taint"]),
         health_address=rest["health_address"],
         health_port=rest["health_port"],
+        metrics_port=rest["metrics_port"],
+        metrics_bind=rest["metrics_bind"],
         num_vfs=rest["num_vfs"],
         pf_vfs=rest["pf_vfs"],
         guid_file=rest["guid_file"],
@@ -203,7 +214,14 @@ async def _until_stopped(container: Any) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    settings, metrics = container.settings(), container.metrics()
+    log = logging.getLogger(__name__)
+    if settings.metrics_port is not None:
+        at = await asyncio.to_thread(metrics.serve, settings.metrics_port, settings.metrics_bind)
+        log.info("metrics at port %d", at)
     try:
         await container.daemon().run(stop)
     finally:
-        logging.getLogger(__name__).info("done since the start: %s", container.counts())
+        if settings.metrics_port is not None:
+            await asyncio.to_thread(metrics.stop)
+        log.info("done since the start: %s", container.counts())
