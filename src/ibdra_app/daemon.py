@@ -92,11 +92,12 @@ class Daemon:
             stack.callback(self._succession.leave)
             self._reporting.start()
             stack.push_async_callback(asyncio.to_thread, self._reporting.stop)
-            watcher = asyncio.create_task(self._watching.run(), name="ibdra-watching")
-            stack.push_async_callback(_ended, watcher)
             for service in self._services:
                 await service.start()
                 stack.push_async_callback(service.stop)
+            # Slices come last: a pod that is scheduled now finds a driver that is registered.
+            watcher = asyncio.create_task(self._watching.run(), name="ibdra-watching")
+            stack.push_async_callback(_ended, watcher)
             self.ready.set()
             _log.info("ready")
             await _first_of(stop, watcher)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import urllib.request
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
         run_folder=base / "run",
     )
     with wired(settings) as container:
-        metrics = container.metrics()
+        metrics: Any = container.metrics()
         port = metrics.serve(0, "127.0.0.1")
         try:
             report = asyncio.run(Demo(container, examples=examples_folder()).run())
