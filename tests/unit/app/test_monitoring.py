@@ -237,6 +237,7 @@ def test_the_kubelet_is_told_while_the_api_server_is_away(
     def refuse(_wanted: ResourceSlice) -> ResourceSlice:
         raise KubeUnavailable("the API server does not answer", remedy="wait")
 
+    watched.node.container.succession().enter()  # only who leads writes
     monkeypatch.setattr(watched.node.container.kube().slices, "replace", refuse)
     watched.machine.set_port_state("mlx5_0", PortState.DOWN)
     assert not watched.node.container.watching().look()
