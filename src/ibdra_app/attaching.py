@@ -20,6 +20,7 @@ from ibdra_app.detaching import Detaching, open_or_none, touched
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover, Spaces
 from ibdra_app.reports import Reports, Unheard
+from ibdra_app.speaking import speaking_of
 from ibdra_domain.attachment import attach_steps, leaving_steps, origin_of
 from ibdra_domain.container_edits import HookSettings, node_numbers, to_cdi_spec
 from ibdra_domain.errors import AttachRefused, DeviceRefused, IbdraError, StateFailed
@@ -74,6 +75,12 @@ class Attaching:
         namespace and the claim has no IbConfig.  Raises AttachRefused or KernelRefused;
         then the devices are home, or (device nodes changed) where the next try finds them.
         """
+        record = self._ledger.get(start.claim)
+        devices = record.prepared.device_names if record is not None else ()
+        with speaking_of(claim=start.claim, pod=start.pod, devices=devices):
+            self._attach_and_tell(start)
+
+    def _attach_and_tell(self, start: ContainerStart) -> None:
         try:
             self._attach_claim(start)
         except IbdraError as error:

@@ -19,6 +19,7 @@ from ibdra_app.counts import Counts
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover, Spaces
 from ibdra_app.reports import Reports, Unheard
+from ibdra_app.speaking import speaking_of
 from ibdra_domain.attachment import detach_steps, nothing_comes_home
 from ibdra_domain.errors import IbdraError, NotSettled
 from ibdra_domain.identifiers import Guid
@@ -98,9 +99,18 @@ class Detaching:
 
         Every port is tried, also after one failed; the first error is raised.
         """
-        attachment, claim = record.attachment, record.prepared.claim
+        attachment, prepared = record.attachment, record.prepared
         if attachment is None:
             return
+        with speaking_of(
+            claim=prepared.claim.uid, pod=attachment.pod, devices=prepared.device_names
+        ):
+            self._take_back(record, attachment, spaces, patience=patience)
+
+    def _take_back(
+        self, record: ClaimRecord, attachment: Attachment, spaces: Spaces, *, patience: float
+    ) -> None:
+        claim = record.prepared.claim
         self._marks.remove(claim.uid)
         origins = {origin.device: origin for origin in attachment.origins}
         first: IbdraError | None = None

@@ -16,6 +16,7 @@ from ibdra_app.detaching import Detaching
 from ibdra_app.discovery import Discovery
 from ibdra_app.ledger import Ledger
 from ibdra_app.reports import Reports, Unheard
+from ibdra_app.speaking import speaking_of
 from ibdra_domain.allocation import Allocation, read_allocation
 from ibdra_domain.container_edits import HookSettings, to_cdi_spec, to_prepared_devices
 from ibdra_domain.errors import ClaimRefused, IbdraError, KubeNotFound
@@ -67,31 +68,41 @@ class Preparing:
         """Fulfil the port."""
         answers: dict[str, tuple[PreparedDevice, ...] | IbdraError] = {}
         for claim in claims:
-            try:
-                answers[claim.uid] = to_prepared_devices(self._prepare(claim))
-                self._counts.done("prepare")
-                _log.info("claim %s: prepared", claim)
-            except IbdraError as error:
-                answers[claim.uid] = error
-                self._counts.failed("prepare", error)
-                self._reports.refused(claim, action="prepare", error=error)
-                _log.warning("claim %s: not prepared: %s", claim, error)
+            with speaking_of(claim=claim.uid):
+                answers[claim.uid] = self._prepare_or_refuse(claim)
         return answers
 
     def unprepare(self, claims: Sequence[ClaimRef]) -> Mapping[str, IbdraError | None]:
         """Fulfil the port."""
         answers: dict[str, IbdraError | None] = {}
         for claim in claims:
-            try:
-                self._unprepare(claim)
-                answers[claim.uid] = None
-                self._counts.done("unprepare")
-                _log.info("claim %s: unprepared", claim)
-            except IbdraError as error:
-                answers[claim.uid] = error
-                self._counts.failed("unprepare", error)
-                _log.warning("claim %s: not unprepared: %s", claim, error)
+            with speaking_of(claim=claim.uid):
+                answers[claim.uid] = self._unprepare_or_fail(claim)
         return answers
+
+    def _prepare_or_refuse(self, claim: ClaimRef) -> tuple[PreparedDevice, ...] | IbdraError:
+        try:
+            prepared = self._prepare(claim)
+        except IbdraError as error:
+            self._counts.failed("prepare", error)
+            self._reports.refused(claim, action="prepare", error=error)
+            _log.warning("claim %s: not prepared: %s", claim, error)
+            return error
+        self._counts.done("prepare")
+        with speaking_of(devices=prepared.device_names):
+            _log.info("claim %s: prepared: %s", claim, prepared)
+        return to_prepared_devices(prepared)
+
+    def _unprepare_or_fail(self, claim: ClaimRef) -> IbdraError | None:
+        try:
+            self._unprepare(claim)
+        except IbdraError as error:
+            self._counts.failed("unprepare", error)
+            _log.warning("claim %s: not unprepared: %s", claim, error)
+            return error
+        self._counts.done("unprepare")
+        _log.info("claim %s: unprepared", claim)
+        return None
 
     def _prepare(self, claim: ClaimRef) -> PreparedClaim:
         with self._ledger.lock:

@@ -45,6 +45,20 @@ class PreparedPort(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return Pkey(self.config.pkey)
 
+    def __str__(self) -> str:
+        """Say what was decided: ``request vf: … (mlx5_0v0 port 1), pkey 0x8001 at index 1``."""
+        device, config = self.device, self.config
+        said = [f"request {self.request}: {device.name} ({device.rdma_device} port {device.port})"]
+        if self.admin:
+            said.append("admin access")
+        if config.pkey is not None:
+            said.append(f"pkey {format_pkey(config.pkey)} at index {self.pkey_index}")
+        if config.mtu is not None:
+            said.append(f"MTU {config.mtu}")
+        if config.traffic_class is not None:
+            said.append(f"traffic class {config.traffic_class}")
+        return ", ".join(said)
+
 
 class PreparedClaim(msgspec.Struct, frozen=True, kw_only=True):
     """Everything there is to know about a claim after it was prepared.
@@ -62,6 +76,15 @@ class PreparedClaim(msgspec.Struct, frozen=True, kw_only=True):
     def moving(self) -> tuple[PreparedPort, ...]:
         """The ports that go into the container's namespace: all but admin access."""
         return tuple(port for port in self.ports if not port.admin)
+
+    @property
+    def device_names(self) -> tuple[DeviceName, ...]:
+        """The devices that were allocated, by name."""
+        return tuple(port.device.name for port in self.ports)
+
+    def __str__(self) -> str:
+        """Say what was decided, for the log: each request's port and how it is set."""
+        return "; ".join(str(port) for port in self.ports)
 
 
 def prepare_claim(

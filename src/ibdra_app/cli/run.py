@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ibdra_app.cli.logs import LogFormat, set_up_logs
 from ibdra_app.cli.options import vf_options
 from ibdra_app.container import wired
 from ibdra_app.settings import KubeSource, Settings
@@ -147,20 +148,23 @@ _folder = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--simulate", metavar="PROFILE", help="A simulated machine in place of this one, to try it."
 )
+@click.option(
+    "--log-format",
+    type=click.Choice([form.value for form in LogFormat]),
+    default=LogFormat.TEXT.value,
+    show_default=True,
+    help="Lines for people, or one JSON object each.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log every step.")
-def command(*, verbose: bool, **options: Any) -> None:
+def command(*, verbose: bool, log_format: str, **options: Any) -> None:
     """Run the driver on this node until SIGTERM or SIGINT.
 
     Wants root in the host's network and process namespaces.  Devices in use stay where
     they are when it ends, and are known again when it starts.
     """
     import asyncio
-    import logging
 
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    set_up_logs(LogFormat(log_format), verbose=verbose)
     settings = _settings(**options)
     wanted_vfs(settings)  # a GUID file that is wrong is told before anything is touched
     with wired(settings) as container:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ibdra_adapters.admission.server import Observe, unobserved
+from ibdra_app.cli.logs import LogFormat, set_up_logs
 from ibdra_app.webhook import WebhookSettings, run_webhook
 
 _DEFAULTS = WebhookSettings()
@@ -58,9 +59,21 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--metrics-bind", metavar="ADDRESS", help="One address to serve metrics at; else all there are."
 )
+@click.option(
+    "--log-format",
+    type=click.Choice([form.value for form in LogFormat]),
+    default=LogFormat.TEXT.value,
+    show_default=True,
+    help="Lines for people, or one JSON object each.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log what passes too.")
 def command(
-    *, metrics_port: int | None, metrics_bind: str | None, verbose: bool, **options: Any
+    *,
+    metrics_port: int | None,
+    metrics_bind: str | None,
+    verbose: bool,
+    log_format: str,
+    **options: Any,
 ) -> None:
     """Serve the validating webhook until SIGTERM or SIGINT.
 
@@ -68,12 +81,8 @@ def command(
     DeviceClasses.  Wants no access to the API server.
     """
     import asyncio
-    import logging
 
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    set_up_logs(LogFormat(log_format), verbose=verbose)
     settings = WebhookSettings(**options)
     asyncio.run(_until_stopped(settings, metrics_port=metrics_port, metrics_bind=metrics_bind))
 
