@@ -178,7 +178,7 @@ def test_the_alternative_that_fits_is_prepared_as_its_request(jobs: Jobs) -> Non
 
 def test_thirty_two_requests_and_ten_kilobytes_of_config(jobs: Jobs) -> None:
     """The API's limits are ours: whatever it lets in is answered, one way or the other."""
-    many = [request(f"hca-{n}") for n in range(8)]
+    many = [request(f"hca-{n}") for n in range(32)]
     parameters = {
         "apiVersion": "ib.resource.sigs.k8s.io/v1alpha1",
         "kind": "IbConfig",

@@ -74,6 +74,7 @@ class Node:
         """Start the daemon."""
         options = {
             "--node": "node-a",
+            "--kube": "memory",
             "--claims": self.folder / "claims",
             "--kubelet-dir": self.folder / "kubelet",
             "--cdi-dir": self.folder / "cdi",
