@@ -14,7 +14,7 @@ NAME = "pci-0000-18-00-0-port1"
 
 
 def test_a_tainted_device_is_avoided(jobs: Jobs) -> None:
-    """Where the server keeps taints; where it does not, a selector on portState is what there is."""
+    """Where the server keeps taints; where not, a selector on portState has to do."""
     hca = simulated(jobs.node, "0000:18:00.0")
     down = replace(hca.ports[0], state=PortState.DOWN)
     jobs.node.machine.change(replace(hca, ports=(down, *hca.ports[1:])))
