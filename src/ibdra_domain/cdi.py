@@ -84,10 +84,13 @@ class CdiSpec(_Cdi, frozen=True, kw_only=True):
         return msgspec.json.format(text, indent=2) + b"\n"
 
 
+_SPECS = msgspec.json.Decoder(CdiSpec)
+
+
 def decode_spec(raw: bytes) -> CdiSpec:
     """Read a spec back.  Raises msgspec.DecodeError if it is not one."""
     try:
-        return msgspec.json.decode(raw, type=CdiSpec)
+        return _SPECS.decode(raw)
     except (UnicodeDecodeError, RecursionError) as error:  # msgspec lets these two through
         raise msgspec.DecodeError(str(error)) from error
 

@@ -6,6 +6,8 @@ an error in the server's words; for the server in memory and the real one alike.
 
 from __future__ import annotations
 
+import threading
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +17,9 @@ from ibdra_domain.errors import KubeConflict, KubeFailed, KubeNotFound, KubeUnav
 Json = dict[str, Any]
 ObjectT = TypeVar("ObjectT")
 _FOREIGN = "parameters"
+_MAKING = threading.Lock()
+"""Two threads that make the decoders of one type at once crash the process (msgspec 0.22)."""
+
 _LONGEST_WORDS = 500
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -37,12 +42,19 @@ def decoded(body: bytes | Json, kind: type[ObjectT]) -> ObjectT:
 
 def _read(raw: bytes, kind: type[ObjectT]) -> ObjectT:
     """Read it; where the server wrote a null (1.34: for a slice's missing devices), once more."""
+    with _MAKING:
+        decoder = _decoder(kind)
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return decoder.decode(raw)
     except msgspec.ValidationError:
         if b"null" not in raw:
             raise
-        return msgspec.json.decode(msgspec.json.encode(_without_nulls(raw)), type=kind)
+        return decoder.decode(msgspec.json.encode(_without_nulls(raw)))
+
+
+@cache
+def _decoder(kind: type[ObjectT]) -> msgspec.json.Decoder[ObjectT]:
+    return msgspec.json.Decoder(kind)
 
 
 def _without_nulls(raw: bytes) -> object:
@@ -69,10 +81,13 @@ class _Status(msgspec.Struct):
     reason: str = ""
 
 
+_STATUSES = msgspec.json.Decoder(_Status)
+
+
 def refusal(what: str, *, status: int, body: bytes, is_anonymous: bool = False) -> KubeFailed:
     """Turn a refusal into ours, in the server's words."""
     try:
-        said = msgspec.json.decode(body, type=_Status)
+        said = _STATUSES.decode(body)
     except _UNDECODABLE:
         said = _Status(message=body[: 2 * _LONGEST_WORDS].decode(errors="replace"))
     problem = f"{what}: {status}, {one_line(said.message) or 'no reason given'}"

@@ -32,6 +32,9 @@ class _Envelope(msgspec.Struct, frozen=True):
     record: msgspec.Raw
 
 
+_ENVELOPES = msgspec.json.Decoder(_Envelope)
+
+
 class StateFolder(Generic[RecordT]):
     """Records of one type in one folder, ``<key>.json`` each, readable by root only."""
 
@@ -100,7 +103,7 @@ class StateFolder(Generic[RecordT]):
             raise ValueError("it is a folder") from error
 
     def _decoded(self, raw: bytes) -> RecordT:
-        envelope = msgspec.json.decode(raw, type=_Envelope)
+        envelope = _ENVELOPES.decode(raw)
         if envelope.version != VERSION:
             raise ValueError(f"version {envelope.version} is not {VERSION}")
         body = bytes(envelope.record)
