@@ -7,7 +7,6 @@ an error in the server's words; for the server in memory and the real one alike.
 from __future__ import annotations
 
 import threading
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +16,7 @@ from ibdra_domain.errors import KubeConflict, KubeFailed, KubeNotFound, KubeUnav
 Json = dict[str, Any]
 ObjectT = TypeVar("ObjectT")
 _FOREIGN = "parameters"
+_DECODERS: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 _MAKING = threading.Lock()
 """Two threads that make the decoders of one type at once crash the process (msgspec 0.22)."""
 
@@ -42,8 +42,7 @@ def decoded(body: bytes | Json, kind: type[ObjectT]) -> ObjectT:
 
 def _read(raw: bytes, kind: type[ObjectT]) -> ObjectT:
     """Read it; where the server wrote a null (1.34: for a slice's missing devices), once more."""
-    with _MAKING:
-        decoder = _decoder(kind)
+    decoder = _decoder(kind)
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError:
@@ -52,9 +51,12 @@ def _read(raw: bytes, kind: type[ObjectT]) -> ObjectT:
         return decoder.decode(msgspec.json.encode(_without_nulls(raw)))
 
 
-@cache
 def _decoder(kind: type[ObjectT]) -> msgspec.json.Decoder[ObjectT]:
-    return msgspec.json.Decoder(kind)
+    with _MAKING:
+        made = _DECODERS.get(kind)
+        if made is None:
+            made = _DECODERS[kind] = msgspec.json.Decoder(kind)
+    return made
 
 
 def _without_nulls(raw: bytes) -> object:
