@@ -57,6 +57,7 @@ bench: $(READY) ## time and memory, with the floor beside them
 	$(BIN)/python benchmarks/bench_namespaces.py
 	$(BIN)/python benchmarks/bench_webhook.py
 	PYTHONPATH=tests $(BIN)/python benchmarks/bench_moves.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/bench_cluster.py
 
 lock: ## choose the newest versions anew (needs uv) and write constraints.txt
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \

@@ -21,7 +21,7 @@ from ibdra_app.settings import Settings
 from ibdra_domain.errors import AttachRefused, IbdraError
 from ibdra_domain.ports.driver import ClaimRef
 from ibdra_domain.ports.runtime import ContainerStart
-from measure import medians, percentile, row
+from measure import medians, row, tell
 
 AT_ONCE = 64
 ROUNDS = 5
@@ -104,15 +104,6 @@ def synced(folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
-
-
-def tell(what: str, samples: list[float]) -> None:
-    """Print a row of percentiles."""
-    row(
-        what,
-        f"p50 {percentile(samples, 50) * 1e3:.1f} ms",
-        f"p99 {percentile(samples, 99) * 1e3:.1f} ms, {len(samples)} calls",
-    )
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from ibdra_adapters.kubelet import FakeKubelet
 from ibdra_app.container import Container, wired
 from ibdra_app.settings import Settings
 from ibdra_domain.ports.driver import ClaimRef
-from measure import percentile, row
+from measure import tell
 
 CALLS = 100
 
@@ -69,11 +69,7 @@ def main() -> None:
         with wired(settings) as container:
             spent = asyncio.run(measure(container, folder))
     for what, samples in spent.items():
-        row(
-            f"{what}, one claim, 40 devices on the node",
-            f"p50 {percentile(samples, 50) * 1e3:.1f} ms",
-            f"p99 {percentile(samples, 99) * 1e3:.1f} ms, {len(samples)} calls",
-        )
+        tell(f"{what}, one claim, 40 devices on the node", samples)
 
 
 if __name__ == "__main__":

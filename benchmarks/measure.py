@@ -28,6 +28,15 @@ def percentile(samples: list[float], percent: int) -> float:
     return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
 
 
+def tell(what: str, samples: list[float]) -> None:
+    """Print a row of calls' percentiles; samples are seconds."""
+    row(
+        what,
+        f"p50 {percentile(samples, 50) * 1e3:.1f} ms",
+        f"p99 {percentile(samples, 99) * 1e3:.1f} ms, {len(samples)} calls",
+    )
+
+
 def row(what: str, value: str, note: str = "") -> None:
     """Print one line of the report."""
     print(f"{what:<58} {value:>14}  {note}")

@@ -130,6 +130,12 @@ def check_machine() -> None:
         _tool(name)
 
 
+def is_built(build: Build) -> bool:
+    """Tell whether the commands are there, so that nobody waits for a build; `Lacking` if no Go."""
+    stamp = _stamp(build, _go(build))
+    return all(_is_kept(build, name, stamp) for name in build.packages)
+
+
 def commands(build: Build) -> Path:
     """Give the folder with the commands; build those that are not there.
 
