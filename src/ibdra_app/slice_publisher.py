@@ -64,10 +64,11 @@ class SlicePublisher:
         """
         with self._lock:
             try:
-                before = self.keeps
-                changes = self._write(devices, counter_sets)
-                if self.keeps != before:
-                    _log.warning("the API server does not keep all of a slice: %s", self.keeps)
+                before = None
+                while before != self.keeps:
+                    if before is not None:
+                        _log.warning("the API server does not keep all of a slice: %s", self.keeps)
+                    before = self.keeps
                     changes = self._write(devices, counter_sets)
             except KubeFailed:
                 self._known = None
@@ -110,16 +111,18 @@ class SlicePublisher:
         for unwanted in changes.delete:
             self._slices.delete(unwanted)
             del self._known[unwanted.metadata.name]
-        for wanted in changes.replace:
-            self._took(wanted, self._slices.replace(wanted))
-        for wanted in changes.create:
-            self._took(wanted, self._slices.create(wanted))
+        for call, several in (
+            (self._slices.replace, changes.replace),
+            (self._slices.create, changes.create),
+        ):
+            for wanted in several:
+                found = call(wanted)
+                self._known[found.metadata.name] = found
+                learned = self.keeps.learned(wanted, found)
+                if learned != self.keeps:  # the rest would be written twice
+                    self.keeps = learned
+                    return changes
         return changes
-
-    def _took(self, wanted: ResourceSlice, found: ResourceSlice) -> None:
-        if self._known is not None:
-            self._known[found.metadata.name] = found
-        self.keeps = self.keeps.learned(wanted, found)
 
     def _owned_by(self) -> OwnerReference:
         return OwnerReference(

@@ -129,7 +129,12 @@ class Connection:
                 path.unlink()
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Close idle connections; those in use are closed when they are done."""
+        # Clearing alone would leave their sockets to the garbage collector.
+        for key in self._pools.pools.keys():  # noqa: SIM118 -- no mapping, though it has keys
+            pool = self._pools.pools.get(key)
+            if pool is not None:
+                pool.close()
         self._pools.clear()
 
     def _files(self) -> set[Path]:

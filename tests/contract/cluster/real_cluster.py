@@ -20,8 +20,9 @@ TRIES = 3  # of one call, each of which finds the wire cut
 class RealCluster:
     """Fulfils :class:`contract.kube.kube_clusters.Cluster`."""
 
-    def __init__(self, admin: Admin, wire: Wire, kubeconfig: Path) -> None:
+    def __init__(self, admin: Admin, wire: Wire, kubeconfig: Path, *, version: str) -> None:
         self.admin = admin
+        self.keeps_counters = not version.startswith("v1.34")
         self._wire = wire
         self.calls: list[tuple[str, str]] = []
         self.client = KubeClient(

@@ -39,7 +39,7 @@ def cluster(
     for name in ("ns", "other"):  # which the contracts speak of
         if admin.find("Namespace", name) is None:
             admin.create_namespace(name)
-    made = RealCluster(admin, wire, kubeconfig)
+    made = RealCluster(admin, wire, kubeconfig, version=control_plane.version)
     made.clean()
     yield made
     made.client.close()

@@ -99,11 +99,15 @@ def test_prepares_while_the_api_server_is_away(
 def test_a_thousand_devices_are_published_whole(on_node: OnNode) -> None:
     """All slices of the pool have one generation and the count of them all."""
     node = on_node(str(MANY))
-    pools = {
-        (s["spec"]["pool"]["generation"], s["spec"]["pool"]["resourceSliceCount"])
-        for s in node.slices()
-    }
-    assert {(1, len(node.slices()))} == pools
+
+    def is_whole(found: list[Json]) -> bool:
+        pools = {
+            (s["spec"]["pool"]["generation"], s["spec"]["pool"]["resourceSliceCount"])
+            for s in found
+        }
+        return len(pools) == 1 and {len(found)} == {count for _, count in pools}
+
+    node.await_slices(is_whole, what="a whole pool")
     assert 1016 <= len(node.devices())
 
 

@@ -31,6 +31,8 @@ NODE = "node-a"
 class Cluster(Protocol):
     """An API server, its ports, and what other clients and fate do to it."""
 
+    keeps_counters: bool
+
     def claims(self) -> Claims:
         """Give the port."""
 
@@ -71,6 +73,7 @@ class FakeCluster:
     """The API server in memory."""
 
     def __init__(self, *, keeps_counters: bool = True) -> None:
+        self.keeps_counters = keeps_counters
         self.api = FakeKubeApi(keeps_counters=keeps_counters)
 
     def claims(self) -> Claims:

@@ -297,6 +297,9 @@ def test_counters_are_published_where_they_are_kept(cluster: Cluster) -> None:
     node = Node(cluster)
     node.sysfs.reading = a_pf_with_vfs()
     node.publishing.publish()
+    if not cluster.keeps_counters:  # an older server
+        assert 1 == len(node.slices.list())
+        return
     devices, counters = node.slices.list()
     taken = [d.consumes_counters[0].counters["functions"].value for d in devices.spec.devices]
     assert ["1", "1", "2"] == taken  # the VFs first, then their PF
