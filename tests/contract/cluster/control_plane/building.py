@@ -74,9 +74,18 @@ class Build:
 
 
 def kubernetes_minors() -> tuple[str, ...]:
-    """List the minor releases that there are modules for, newest first."""
+    """List the minor releases that there are modules for, newest first.
+
+    ``IBDRA_KUBERNETES`` chooses some of them, ``1.37,1.34``; "newest" is the first.
+    """
     found = [path.name for path in MODULES.iterdir() if re.fullmatch(r"1\.\d+", path.name)]
-    return tuple(sorted(found, key=lambda minor: int(minor[2:]), reverse=True))
+    every = tuple(sorted(found, key=lambda minor: int(minor[2:]), reverse=True))
+    chosen = os.environ.get("IBDRA_KUBERNETES", "")
+    wanted = (every[0] if chosen == "newest" else chosen).split(",") if chosen else every
+    unknown = sorted(set(wanted) - set(every))
+    if unknown:
+        raise BuildFailed(f"IBDRA_KUBERNETES: there is no {', '.join(unknown)} among {every}")
+    return tuple(minor for minor in every if minor in wanted)
 
 
 def kubernetes(minor: str, commands: tuple[str, ...] = _CONTROL_PLANE) -> Build:
