@@ -31,7 +31,6 @@ IN_GUEST: dict[Wanted, tuple[str, ...]] = {
     "6.1": (
         *_BOTH,
         f"{_OWN}/test_guest_adapters.py",
-        f"{_OWN}/test_guest_health.py",
         f"{_OWN}/test_guest_run.py",
         "tests/contract/sysfs/test_sysfs_contract.py",
         "tests/contract/verbs/test_verbs_contract.py",
