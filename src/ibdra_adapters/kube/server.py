@@ -7,7 +7,8 @@ but our own slices, and those are ours whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from urllib.parse import quote
 
@@ -134,8 +135,10 @@ class ServerSliceWatch:
     def close(self) -> None:
         """Fulfil the port."""
         self._stream.close()
+        with contextlib.suppress(ValueError):  # a reader is in it, and comes to its end by itself
+            self._events.close()
 
-    def _follow(self, listed: Sequence[ResourceSlice]) -> Iterator[SliceEvent]:
+    def _follow(self, listed: Sequence[ResourceSlice]) -> Generator[SliceEvent, None, None]:
         for one in listed:
             yield SliceEvent(SliceChange.ADDED, one)
         with closing(self._stream.lines()) as lines:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,8 +44,3 @@ def cluster(
     yield made
     made.client.close()
     made.clean()
-    # A watch that was cut leaves its socket to the collector; it must not meet another test.
-    del made
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
