@@ -27,12 +27,12 @@ from contract.netlink.kernel_machine import (
 from contract.virtual_node import inside
 from ibdra_adapters.cdi.files import CdiFolder
 from ibdra_adapters.hook.fake import FakeMarks
-from ibdra_adapters.kube.fake import FakeClaims
 from ibdra_adapters.kube.fake_api import FakeKubeApi
 from ibdra_adapters.state.files import StateFolder
 from ibdra_adapters.sysfs.reader import SysfsTree
 from ibdra_adapters.verbs.libibverbs import LibIbverbs
 from ibdra_app.container import Container
+from ibdra_app.kube_sources import make_kube
 from ibdra_app.ledger import Ledger
 from ibdra_app.settings import Settings
 from ibdra_app.sources import KernelPorts, make_kernel
@@ -96,7 +96,8 @@ class GuestSite:
         fresh.sysfs.override(watched("sysfs", SysfsTree()))
         fresh.verbs.override(watched("verbs", LibIbverbs()))
         fresh.marks.override(watched("marks", self.marks))
-        fresh.claims.override(watched("claims", FakeClaims(self.api)))
+        kube = make_kube(settings, lambda: self.api)
+        fresh.kube.override(kube._replace(claims=watched("claims", kube.claims)))
         cdi = CdiFolder(self.folder / "cdi", driver=DRIVER_NAME)
         fresh.cdi.override(watched("cdi", cdi))
         store = watched("state", StateFolder(self.folder / "state", ClaimRecord))
