@@ -9,6 +9,7 @@ import click
 
 from ibdra_app.cli.logs import LogFormat, set_up_logs
 from ibdra_app.cli.options import vf_options
+from ibdra_app.cli.services import service_options
 from ibdra_app.container import wired
 from ibdra_app.settings import KubeSource, Settings
 from ibdra_app.sources import node_name, wanted_vfs
@@ -89,15 +90,7 @@ _folder = click.Path(path_type=Path, file_okay=False)
     metavar="ADDRESS",
     help="The address for that; the kubelet's probes come to the pod's, or the node's.",
 )
-@click.option(
-    "--metrics-port",
-    type=click.IntRange(0, 0xFFFF),
-    metavar="PORT",
-    help="Serve Prometheus metrics there, over HTTP, at /metrics; else none.",
-)
-@click.option(
-    "--metrics-bind", metavar="ADDRESS", help="One address to serve metrics at; else all there are."
-)
+@service_options
 @click.option("--umad", is_flag=True, help="Give ordinary claims their port's umad node too.")
 @click.option(
     "--kubelet-dir",
@@ -147,13 +140,6 @@ _folder = click.Path(path_type=Path, file_okay=False)
 )
 @click.option(
     "--simulate", metavar="PROFILE", help="A simulated machine in place of this one, to try it."
-)
-@click.option(
-    "--log-format",
-    type=click.Choice([form.value for form in LogFormat]),
-    default=LogFormat.TEXT.value,
-    show_default=True,
-    help="Lines for people, or one JSON object each.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Log every step.")
 def command(*, verbose: bool, log_format: str, **options: Any) -> None:

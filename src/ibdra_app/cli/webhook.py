@@ -11,6 +11,7 @@ import click
 
 from ibdra_adapters.admission.server import Observe, unobserved
 from ibdra_app.cli.logs import LogFormat, set_up_logs
+from ibdra_app.cli.services import service_options
 from ibdra_app.webhook import WebhookSettings, run_webhook
 
 _DEFAULTS = WebhookSettings()
@@ -51,21 +52,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
     metavar="SECONDS",
     help="How long it serves on, not ready, after SIGTERM; a second signal ends that.",
 )
-@click.option(
-    "--metrics-port",
-    type=click.IntRange(0, 65535),
-    help="Serve Prometheus metrics there, over HTTP, at /metrics; else none.",
-)
-@click.option(
-    "--metrics-bind", metavar="ADDRESS", help="One address to serve metrics at; else all there are."
-)
-@click.option(
-    "--log-format",
-    type=click.Choice([form.value for form in LogFormat]),
-    default=LogFormat.TEXT.value,
-    show_default=True,
-    help="Lines for people, or one JSON object each.",
-)
+@service_options
 @click.option("-v", "--verbose", is_flag=True, help="Log what passes too.")
 def command(
     *,
