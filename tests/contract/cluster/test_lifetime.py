@@ -118,20 +118,8 @@ def test_failing_start_shows_the_log() -> None:
 
 
 def test_gate_is_set() -> None:
-    """A gate that is off by default keeps its fields once it is on."""
-    counters = [{"name": "set", "counters": {"vfs": {"value": "8"}}}]
-    body = {
-        "apiVersion": "resource.k8s.io/v1",
-        "kind": "ResourceSlice",
-        "metadata": {"name": "counters"},
-        "spec": {
-            "driver": "x.example.com",
-            "nodeName": "n",
-            "pool": {"name": "n", "generation": 1, "resourceSliceCount": 1},
-            "sharedCounters": counters,
-            "devices": [{"name": "dev-0"}],
-        },
-    }
-    with ControlPlane(_OLDEST, feature_gates={"DRAPartitionableDevices": True}) as running:
-        made = Admin.of(running.kubeconfig).create(body)
-    assert counters == made["spec"]["sharedCounters"]
+    """A gate that every release has on by default is off in the server that was told so."""
+    with ControlPlane(_OLDEST, feature_gates={"APIResponseCompression": False}) as running:
+        metrics = Admin.of(running.kubeconfig).api.text("GET", "/metrics")
+    gate = next(line for line in metrics.splitlines() if 'name="APIResponseCompression"' in line)
+    assert "0" == gate.split()[-1]
