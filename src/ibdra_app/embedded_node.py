@@ -9,7 +9,8 @@ in it: our own demo runs on it, and so can another driver's.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,7 +18,7 @@ from typing import Self
 from ibdra_adapters.cel.evaluator import CelSelectors
 from ibdra_adapters.kube.decoding import decoded
 from ibdra_adapters.kube.fake_api import FakeKubeApi
-from ibdra_adapters.kubelet import FakeKubelet
+from ibdra_adapters.kubelet import FakeKubelet, KubeletPlugin
 from ibdra_adapters.manifests.documents import read_manifests
 from ibdra_adapters.simulation.runtime import HookRunner, SimulatedRuntime, StartedContainer
 from ibdra_adapters.simulation.scheduler import SimulatedScheduler
@@ -30,17 +31,19 @@ from ibdra_app.embedded_pods import (
     cdi_ids,
     entries,
 )
+from ibdra_app.kube_ports import in_memory
+from ibdra_app.slice_publisher import SlicePublisher
 from ibdra_domain.errors import AttachRefused, ClaimRefused, InvalidManifest
-from ibdra_domain.kube_objects import DeviceClass, ResourceClaim, ResourceSlice
-from ibdra_domain.ports.driver import PreparedDevice
+from ibdra_domain.kube_objects import Device, DeviceClass, ResourceClaim, ResourceSlice
+from ibdra_domain.ports.driver import DraDriver, PreparedDevice
 from ibdra_domain.ports.selectors import Selectors
 
 
 class EmbeddedNode:
     """One node with its kubelet and runtime, and a cluster around it.
 
-    Use it as an async context manager.  Start the driver's ``KubeletPlugin`` with this
-    node's ``kubelet_folder``, then call :meth:`register`.
+    Use it as an async context manager, and have drivers there with :meth:`with_driver`; or
+    start a ``KubeletPlugin`` in this node's ``kubelet_folder`` and call :meth:`register`.
 
     Parameters
     ----------
@@ -90,6 +93,20 @@ class EmbeddedNode:
         traceback: TracebackType | None,
     ) -> None:
         await self.kubelet.close()
+
+    @asynccontextmanager
+    async def with_driver(
+        self, name: str, driver: DraDriver, *, devices: Sequence[Device] = ()
+    ) -> AsyncIterator[KubeletPlugin]:
+        """Have a driver here: registered, its devices published, and gone at the end."""
+        kube = in_memory(self.api, driver=name, node=self.name)
+        publisher = SlicePublisher(
+            slices=kube.slices, nodes=kube.nodes, driver=name, node=self.name
+        )
+        async with KubeletPlugin(name, driver, kubelet_dir=self.kubelet_folder) as plugin:
+            await self.register()
+            publisher.publish(devices)
+            yield plugin
 
     async def register(self) -> None:
         """Let the kubelet look for drivers.  Raises KubeletFailed for one that does not fit."""

@@ -34,6 +34,16 @@ class RunningPod(msgspec.Struct, frozen=True, kw_only=True):
     containers: tuple[StartedContainer, ...] = ()
     why_not: str = ""
 
+    def __str__(self) -> str:
+        name = self.bound.pod["metadata"]["name"]
+        if self.why_not:
+            return f"{name} does not run: {self.why_not}"
+        lines = [f"{name} runs"]
+        for one in self.containers:
+            env = [f"{key}={value}" for key, value in sorted(one.env.items())]
+            lines += [f"  {one.name}: {what}" for what in (*one.device_nodes, *env)]
+        return "\n".join(lines)
+
 
 def entries(pod: Json) -> list[Json]:
     """Give what a pod says of its claims."""

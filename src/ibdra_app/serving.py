@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,10 @@ async def serve(
     look: Callable[[], Sequence[Device]],
     kube: KubePorts,
     node: str,
-    stop: asyncio.Event,
+    stop: asyncio.Event | None = None,
     succession: Succession | None = None,
 ) -> None:
-    """Serve a driver until ``stop`` is set.
+    """Serve a driver until ``stop`` is set; without one, until SIGTERM or SIGINT.
 
     Parameters
     ----------
@@ -61,6 +62,8 @@ async def serve(
     )
     watching = SliceWatching(slices=kube.slices, publisher=publisher)
     loop, woken = asyncio.get_running_loop(), asyncio.Event()
+    if stop is None:
+        stop = _signalled(loop)
 
     def keep() -> bool:
         """Look and publish once; tells whether that went well."""
@@ -85,6 +88,13 @@ async def serve(
             went_well = await asyncio.to_thread(keep)
             pause = AGAIN if went_well else min(2 * pause, LOOK_EVERY)
             await _one_of(stop, woken, seconds=LOOK_EVERY if went_well else pause)
+
+
+def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
 
 
 async def _one_of(*events: asyncio.Event, seconds: float) -> None:

@@ -73,10 +73,7 @@ def to_dra_device(device: IbDevice) -> Device:
     return Device(
         name=device.name,
         attributes={
-            name: DeviceAttribute(int_=value)
-            if isinstance(value, int)
-            else DeviceAttribute(string=value)
-            for name, value in attributes_of(device).items()
+            name: DeviceAttribute.of(value) for name, value in attributes_of(device).items()
         },
     )
 
