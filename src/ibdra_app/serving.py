@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ibdra_app.kube_ports import KubePorts
@@ -62,8 +62,6 @@ async def serve(
     )
     watching = SliceWatching(slices=kube.slices, publisher=publisher)
     loop, woken = asyncio.get_running_loop(), asyncio.Event()
-    if stop is None:
-        stop = _signalled(loop)
 
     def keep() -> bool:
         """Look and publish once; tells whether that went well."""
@@ -76,6 +74,8 @@ async def serve(
         return True
 
     async with contextlib.AsyncExitStack() as stack:
+        if stop is None:
+            stop = stack.enter_context(_signalled(loop))
         if succession is not None:
             succession.enter()
             stack.callback(succession.leave)
@@ -90,11 +90,16 @@ async def serve(
             await _one_of(stop, woken, seconds=LOOK_EVERY if went_well else pause)
 
 
-def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+@contextlib.contextmanager
+def _signalled(loop: asyncio.AbstractEventLoop) -> Iterator[asyncio.Event]:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    return stop
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 async def _one_of(*events: asyncio.Event, seconds: float) -> None:

@@ -13,7 +13,9 @@ import pytest
 from ibdra_app import library
 
 PAGE = Path(__file__).parents[3] / "docs/dev/library.md"
-NAMES = """
+NAMES = re.findall(
+    r"\w+",
+    """
     AllocatedDeviceStatus BoundPod CdiDevice CdiFailed CdiFolder CdiSpec CdiSpecs CelSelectors
     ClaimDriver ClaimRef ClaimRefused ClaimStatus Claims Condition ConfigRefused
     ConsumerReference ContainerEdits Counter CounterSet Device DeviceAttribute DeviceCapacity
@@ -27,7 +29,8 @@ NAMES = """
     Selectors SimulatedRuntime SimulatedScheduler SliceChange SliceEvent SlicePublisher
     SliceWatch SliceWatching Slices StartedContainer StateFailed StateFolder StateStore
     Succession connect in_memory read_boot_id read_results serve
-""".split()
+""",
+)
 # What no other driver should have to carry, whole packages and single modules.
 OURS = re.compile(
     r"(ibdra_adapters\.(verbs|netlink|sysfs|hook|admission|metrics)|ibdra_domain\.(allocation|"
