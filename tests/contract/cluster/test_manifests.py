@@ -22,7 +22,7 @@ def classes(admin: Admin) -> Iterator[None]:
         admin.delete("DeviceClass", each["metadata"]["name"])
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in _EXAMPLES.glob("ib-test*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.name for path in _EXAMPLES.glob("*.yaml")))
 @pytest.mark.usefixtures("classes")
 def test_example_is_accepted(admin: Admin, name: str) -> None:
     """Each document of an example is created whole: the server knows every field."""
