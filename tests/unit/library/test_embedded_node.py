@@ -84,9 +84,9 @@ def a_device(name: str, root: str) -> dra.Device:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> dra.EmbeddedNode:
+def node(short_path: Path) -> dra.EmbeddedNode:
     """Give a node without drivers."""
-    return dra.EmbeddedNode.below(tmp_path)
+    return dra.EmbeddedNode.below(short_path)
 
 
 @pytest.fixture

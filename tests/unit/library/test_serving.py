@@ -68,11 +68,11 @@ class Program:
 
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+def program(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     """Give a program that is impatient."""
     monkeypatch.setattr(serving, "AGAIN", 0.02)
     monkeypatch.setattr(serving, "LOOK_EVERY", 0.1)
-    return Program(tmp_path)
+    return Program(short_path)
 
 
 async def until(true: Callable[[], object]) -> None:

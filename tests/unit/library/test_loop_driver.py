@@ -65,9 +65,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, sysfs: Path) -> Bench:
+def bench(short_path: Path, sysfs: Path) -> Bench:
     """Give a node that has nothing yet."""
-    return Bench(tmp_path / "n", sysfs)
+    return Bench(short_path, sysfs)
 
 
 def test_it_is_short_enough_to_read() -> None:
