@@ -135,7 +135,10 @@ class EmbeddedNode:
                 del self._classes[metadata["name"]]
 
     async def start(self, pod: Json) -> RunningPod:
-        """Do everything up to the pod's containers running, as far as it goes."""
+        """Do everything up to the pod's containers running, as far as it goes.
+
+        Raises what :meth:`start_container` raises; the claims stay prepared then.
+        """
         bound = self.bind(pod)
         if isinstance(bound, str):
             return RunningPod(bound=BoundPod(pod=pod, claims={}), why_not=bound)
