@@ -36,9 +36,9 @@ test-node: $(READY) ## the kernel's part on virtual InfiniBand nodes (QEMU; root
 check: $(READY) ## lint, format, types, import contracts, generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy src tests tools benchmarks
+	$(BIN)/mypy src tests tools benchmarks examples
 	$(BIN)/lint-imports
-	$(BIN)/ibdra validate examples/*.yaml
+	$(BIN)/ibdra validate examples/*.yaml examples/custom_driver/*.yaml
 	@! grep -nE '://|index-url|find-links' constraints.txt tools/protoc-constraints.txt
 	$(BIN)/python tools/generate_protos.py --check
 

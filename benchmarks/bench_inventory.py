@@ -16,7 +16,8 @@ from ibdra_adapters.simulation.profile import load_profile
 from ibdra_adapters.sysfs.reader import SysfsTree
 from ibdra_domain.hardware import VerbsReading
 from ibdra_domain.inventory import take_inventory
-from ibdra_domain.publication import to_dra_device, to_slices
+from ibdra_domain.publication import DRIVER_NAME, to_dra_device
+from ibdra_domain.slices import to_slices
 from measure import medians, row
 
 HERE = Path(__file__).parent
@@ -81,7 +82,7 @@ def main() -> None:
         paths = [path for path in files_read(tree) if Path(path).is_file()]
         devices = take_inventory(tree.read(), VerbsReading()).devices
         published = [to_dra_device(device) for device in devices]
-        slices = to_slices(published, node="node")
+        slices = to_slices(published, node="node", driver=DRIVER_NAME)
         took = medians({"walk": tree.read, "floor": lambda: bare_loop(paths)})
         row("devices", str(len(devices)))
         row(
@@ -98,7 +99,7 @@ def main() -> None:
             {
                 "join": lambda: take_inventory(reading, VerbsReading()),
                 "attributes": lambda: [to_dra_device(device) for device in devices],
-                "slices": lambda: to_slices(published, node="node"),
+                "slices": lambda: to_slices(published, node="node", driver=DRIVER_NAME),
                 "yaml": lambda: to_yaml(s.to_builtins() for s in slices),
             },
             rounds=3,

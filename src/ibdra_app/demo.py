@@ -11,31 +11,20 @@ from __future__ import annotations
 from asyncio import to_thread
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from ibdra_adapters.kube.decoding import decoded
-from ibdra_adapters.kubelet import FakeKubelet
-from ibdra_adapters.manifests.documents import read_manifests
-from ibdra_adapters.simulation.runtime import SimulatedRuntime, StartedContainer
-from ibdra_adapters.simulation.scheduler import SimulatedScheduler
+from ibdra_adapters.simulation.runtime import StartedContainer
 from ibdra_app.container import Container
 from ibdra_app.demo_look import Looking
-from ibdra_app.demo_report import (
-    ContainerSeen,
-    DemoReport,
-    ExampleSeen,
-    complaints,
-)
-from ibdra_domain.errors import AttachRefused, IbdraError, InvalidManifest
+from ibdra_app.demo_report import ContainerSeen, DemoReport, ExampleSeen, complaints
+from ibdra_app.embedded_node import EmbeddedNode
+from ibdra_app.embedded_pods import BoundPod, Json, Prepared
+from ibdra_domain.errors import AttachRefused, IbdraError
 from ibdra_domain.hardware import RdmaIsolation
 from ibdra_domain.inventory import Inventory
-from ibdra_domain.kube_objects import DeviceClass, ResourceClaim
-from ibdra_domain.ports.driver import ClaimRef, PreparedDevice
 from ibdra_domain.ports.runtime import ContainerStart
 
-Json = dict[str, Any]
 EXAMPLES = tuple(f"ib-test{number}" for number in range(1, 6))
 
 
@@ -50,28 +39,31 @@ class Demo:
         self._kernel = container.kernel()
         self._stage = container.stage()
         self._looking = Looking(container)
-        self._api = container.api()
         self._slices = container.kube().slices
         self._publishing = container.publishing()
         self._attaching = container.attaching()
         self._ledger = container.ledger()
-        self._cdi = container.cdi()
         self._plugin = container.plugin()
         self._recovery = container.recovery()
-        self._selectors = container.selectors()
         self._examples = examples
-        self._runtime = SimulatedRuntime(self._settings.cdi_folder, run_hook=self._run_hook)
+        self._node = EmbeddedNode(
+            name=self._settings.node,
+            kubelet_folder=self._settings.kubelet_folder,
+            cdi_folder=self._settings.cdi_folder,
+            api=container.api(),
+            selectors=container.selectors(),
+            run_hook=self._run_hook,
+        )
 
     async def run(self) -> DemoReport:
         """Do it all; raises IbdraError only if the node cannot be set up."""
         await to_thread(self._recovery.run)
         before = await to_thread(self._looking.node)
         inventory, _ = await to_thread(self._publishing.publish)
-        scheduler = SimulatedScheduler(self._selectors, self._classes())
-        kubelet = FakeKubelet(self._settings.kubelet_folder)
-        async with self._plugin, kubelet:
-            await kubelet.register()
-            seen = [await self._example(name, scheduler, kubelet) for name in EXAMPLES]
+        self._node.apply(self._examples / "device-classes.yaml")
+        async with self._plugin, self._node:
+            await self._node.register()
+            seen = [await self._example(name) for name in EXAMPLES]
         return DemoReport(
             profile=self._settings.simulate or self._settings.node,
             description=self._stage.description,
@@ -92,90 +84,36 @@ class Demo:
             ContainerStart(claim=args[2], pid=oci["pid"], container=oci["id"], nodes=args[3])
         )
 
-    def _classes(self) -> dict[str, DeviceClass]:
-        return {
-            body["metadata"]["name"]: decoded(body, DeviceClass)
-            for body in self._bodies(self._examples / "device-classes.yaml")
-            if body["kind"] == "DeviceClass"
-        }
-
-    def _bodies(self, path: Path) -> list[Json]:
-        manifests, problems = read_manifests(path)
-        if problems:
-            raise InvalidManifest(
-                f"{path}:{problems[0].line}: {problems[0].problem}", remedy="mend the example"
-            )
-        return [manifest.body for manifest in manifests]
-
-    async def _example(
-        self, name: str, scheduler: SimulatedScheduler, kubelet: FakeKubelet
-    ) -> ExampleSeen:
+    async def _example(self, name: str) -> ExampleSeen:
         """Apply one example's manifests, run its pod to its end, and delete everything."""
-        bodies = self._bodies(self._examples / f"{name}.yaml")
-        templates = {
-            b["metadata"]["name"]: b for b in bodies if b["kind"] == "ResourceClaimTemplate"
-        }
-        pod = next(b for b in bodies if b["kind"] == "Pod")
-        claims = {
-            entry["name"]: self._claim_for(pod, entry, templates)
-            for entry in pod["spec"]["resourceClaims"]
-        }
+        objects = self._node.apply(self._examples / f"{name}.yaml")
+        pod = next(each for each in objects if each["kind"] == "Pod")
         try:
-            for entry, claim in claims.items():
-                allocation = scheduler.allocate(decoded(claim, ResourceClaim), self._slices.list())
-                if isinstance(allocation, str):
-                    expected = self._stage.may_stay_pending(name)
-                    wrong = () if expected else (f"{name} should find its devices: {allocation}",)
-                    return ExampleSeen(name=name, outcome="pending", reason=allocation, wrong=wrong)
-                allocated = claim | {"status": {"allocation": allocation}}
-                claims[entry] = self._api.replace(allocated)
-            return await self._run_pod(name, pod, claims, kubelet)
+            bound = self._node.bind(pod)
+            if isinstance(bound, str):
+                expected = self._stage.may_stay_pending(name)
+                wrong = () if expected else (f"{name} should find its devices: {bound}",)
+                return ExampleSeen(name=name, outcome="pending", reason=bound, wrong=wrong)
+            try:
+                return await self._run_pod(name, bound)
+            finally:
+                self._node.unbind(bound)
         finally:
-            for claim in claims.values():
-                scheduler.release(claim["metadata"]["uid"])
-                metadata = claim["metadata"]
-                self._api.delete("ResourceClaim", metadata["namespace"], metadata["name"])
+            self._node.delete(objects)
 
-    def _claim_for(self, pod: Json, entry: Json, templates: Mapping[str, Json]) -> Json:
-        """Make the claim that the claim controller would make for a pod."""
-        template = templates[entry["resourceClaimTemplateName"]]
-        metadata = {
-            "namespace": pod["metadata"]["namespace"],
-            "name": f"{pod['metadata']['name']}-{entry['name']}",
-        }
-        return self._api.create(
-            {
-                "apiVersion": template["apiVersion"],
-                "kind": "ResourceClaim",
-                "metadata": metadata,
-                "spec": template["spec"]["spec"],
-            }
-        )
-
-    async def _run_pod(
-        self, name: str, pod: Json, claims: Mapping[str, Json], kubelet: FakeKubelet
-    ) -> ExampleSeen:
-        refs = {
-            entry: ClaimRef(
-                namespace=claim["metadata"]["namespace"],
-                name=claim["metadata"]["name"],
-                uid=claim["metadata"]["uid"],
-            )
-            for entry, claim in claims.items()
-        }
+    async def _run_pod(self, name: str, bound: BoundPod) -> ExampleSeen:
         wrong: list[str] = []
         containers: list[ContainerSeen] = []
-        prepared = await kubelet.prepare(tuple(refs.values()))
+        prepared = await self._node.prepare(bound)
         refused = [answer for answer in prepared.values() if isinstance(answer, str)]
-        host_network = pod["spec"].get("hostNetwork", False)
+        host_network = bound.pod["spec"].get("hostNetwork", False)
         pid = await to_thread(self._stage.start_pod, host_network=host_network)
         try:
             if refused:
                 wrong += refused
             else:
-                for spec in pod["spec"]["containers"]:
-                    ids = _cdi_ids(spec, refs, prepared)
-                    started = await to_thread(self._start_container, spec["name"], pid, ids)
+                for spec in bound.pod["spec"]["containers"]:
+                    started = await to_thread(self._start_container, spec, bound, prepared, pid)
                     containers.append(await to_thread(self._looking.container, started))
                 mode = await to_thread(self._kernel.rdma.isolation)
                 for seen in containers:
@@ -184,24 +122,25 @@ class Demo:
             wrong.append(f"container not started: {error}")
         finally:
             await to_thread(self._stage.end_pod, pid)
-            answers = await kubelet.unprepare(tuple(refs.values()))
-            wrong += [error for error in answers.values() if error is not None]
+            wrong += await self._node.unprepare(bound)
         return ExampleSeen(
             name=name,
             outcome="ran",
-            allocated=tuple(_allocated(claim) for claim in claims.values()),
+            allocated=tuple(_allocated(claim) for claim in bound.claims.values()),
             containers=tuple(containers),
             wrong=tuple(wrong),
         )
 
-    def _start_container(self, name: str, pid: int, cdi_ids: list[str]) -> StartedContainer:
+    def _start_container(
+        self, spec: Json, bound: BoundPod, prepared: Prepared, pid: int
+    ) -> StartedContainer:
         """Start a container; once more if its nodes changed in the move, as a kubelet does."""
         try:
-            return self._runtime.start(name, pid=pid, cdi_ids=cdi_ids)
+            return self._node.start_container(spec, bound, prepared, pid=pid)
         except AttachRefused as refused:
             if "device nodes" not in refused.problem:
                 raise
-            return self._runtime.start(name, pid=pid, cdi_ids=cdi_ids)
+            return self._node.start_container(spec, bound, prepared, pid=pid)
 
     def _left_over(self, before: Mapping[str, str]) -> tuple[str, ...]:
         """Compare the node with what it was, and list every trace in files and sockets."""
@@ -224,8 +163,8 @@ class Demo:
                 for path in folder.rglob("*")
                 if not path.is_dir() and path != self._settings.run_folder / "turn"
             ]
-        found += [f"ResourceClaim {c['metadata']['name']}" for c in self._api.list("ResourceClaim")]
-        return tuple(found)
+        claims = self._node.api.list("ResourceClaim")
+        return (*found, *(f"ResourceClaim {c['metadata']['name']}" for c in claims))
 
 
 def _isolation(inventory: Inventory) -> str:
@@ -235,19 +174,3 @@ def _isolation(inventory: Inventory) -> str:
 def _allocated(claim: Json) -> str:
     results = claim["status"]["allocation"]["devices"]["results"]
     return ", ".join(f"{r['request']} = {r['device']}" for r in results)
-
-
-def _cdi_ids(
-    spec: Json,
-    refs: Mapping[str, ClaimRef],
-    prepared: Mapping[str, tuple[PreparedDevice, ...] | str],
-) -> list[str]:
-    """Collect the ids of a container's claims, as the kubelet does: by request, if one is named."""
-    ids: list[str] = []
-    for reference in spec.get("resources", {}).get("claims", ()):
-        devices = prepared[refs[reference["name"]].uid]
-        wanted = reference.get("request")
-        for device in devices:
-            if isinstance(device, PreparedDevice) and (not wanted or wanted in device.requests):
-                ids += device.cdi_ids
-    return ids

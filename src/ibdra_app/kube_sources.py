@@ -7,27 +7,14 @@ import: nothing that only looks at the machine comes here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ibdra_app.kube_ports import KubePorts, Observe, connect, in_memory
 from ibdra_app.settings import KubeSource, Settings
-from ibdra_domain.ports.kube import Claims, ClaimStatus, Nodes, PodEvents, Slices
 from ibdra_domain.publication import DRIVER_NAME
 
 if TYPE_CHECKING:
     from ibdra_adapters.kube.fake_api import FakeKubeApi
-
-Observe = Callable[[str, str], None]
-"""Told of every call to the API server: verb, and status code or "unreachable"."""
-
-
-class KubePorts(NamedTuple):
-    """The ports of an API server."""
-
-    claims: Claims
-    slices: Slices
-    nodes: Nodes
-    status: ClaimStatus
-    pod_events: PodEvents
 
 
 def make_kube(
@@ -36,19 +23,12 @@ def make_kube(
     """Choose the API server.  Raises KubeFailed if there is no way to a cluster's."""
     if settings.kube is KubeSource.MEMORY:
         return _in_memory(settings, api())
-    from ibdra_adapters.kube.client import KubeClient
-    from ibdra_adapters.kube.server import ServerClaims, ServerSlices
-    from ibdra_adapters.kube.server_reports import ServerClaimStatus, ServerNodes, ServerPodEvents
-
-    client = KubeClient(
-        kubeconfig=settings.kubeconfig, context=settings.kube_context, observe=observe or _nobody
-    )
-    return KubePorts(
-        claims=ServerClaims(client),
-        slices=ServerSlices(client, driver=DRIVER_NAME, node=settings.node),
-        nodes=ServerNodes(client),
-        status=ServerClaimStatus(client, driver=DRIVER_NAME),
-        pod_events=ServerPodEvents(client, driver=DRIVER_NAME, node=settings.node),
+    return connect(
+        driver=DRIVER_NAME,
+        node=settings.node,
+        kubeconfig=settings.kubeconfig,
+        context=settings.kube_context,
+        observe=observe,
     )
 
 
@@ -62,24 +42,9 @@ def make_api(settings: Settings) -> FakeKubeApi:
 
 
 def _in_memory(settings: Settings, api: FakeKubeApi) -> KubePorts:
-    from ibdra_adapters.kube.fake import (
-        FakeClaims,
-        FakeClaimStatus,
-        FakeNodes,
-        FakePodEvents,
-        FakeSlices,
-    )
+    ports = in_memory(api, driver=DRIVER_NAME, node=settings.node)
+    if settings.claims_folder is None:
+        return ports
     from ibdra_adapters.kube.folder import FolderClaims
 
-    folder = settings.claims_folder
-    return KubePorts(
-        claims=FakeClaims(api) if folder is None else FolderClaims(folder),
-        slices=FakeSlices(api, driver=DRIVER_NAME, node=settings.node),
-        nodes=FakeNodes(api),
-        status=FakeClaimStatus(api, driver=DRIVER_NAME),
-        pod_events=FakePodEvents(api, driver=DRIVER_NAME),
-    )
-
-
-def _nobody(_verb: str, _status: str) -> None:
-    """Take no notice."""
+    return ports._replace(claims=FolderClaims(settings.claims_folder))

@@ -9,10 +9,8 @@ process has it in turn; what that one wrote is read before anything is decided h
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable
-from types import TracebackType
 
+from ibdra_app.node_lock import NodeLock
 from ibdra_domain.inventory import IbDevice
 from ibdra_domain.ports.instances import NodeTurn
 from ibdra_domain.ports.state import Loaded, StateStore
@@ -20,43 +18,6 @@ from ibdra_domain.preparation import PreparedClaim
 from ibdra_domain.records import ClaimRecord
 
 _log = logging.getLogger(__name__)
-
-
-class NodeLock:
-    """The lock of a node's threads and processes; one thread may enter it again and again."""
-
-    def __init__(self, turn: NodeTurn | None, *, taken: Callable[[], None]) -> None:
-        self._turn = turn
-        self._taken = taken
-        self._threads = threading.RLock()
-        self._depth = 0
-
-    def __enter__(self) -> None:
-        self._threads.acquire()
-        try:
-            if self._depth == 0 and self._turn is not None and self._turn.take():
-                try:
-                    self._taken()
-                except BaseException:
-                    self._turn.give()
-                    raise
-        except BaseException:
-            self._threads.release()
-            raise
-        self._depth += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._depth -= 1
-        try:
-            if self._depth == 0 and self._turn is not None:
-                self._turn.give()
-        finally:
-            self._threads.release()
 
 
 class Ledger:

@@ -10,6 +10,7 @@ Source: ``k8s.io/api/resource/v1`` (``types.go``), Kubernetes 1.34 and newer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 import msgspec
 
@@ -71,6 +72,13 @@ class DeviceAttribute(_Object, frozen=True, kw_only=True):
     bool_: bool | None = msgspec.field(default=None, name="bool")
     version: str | None = None
 
+    @classmethod
+    def of(cls, value: str | int | bool) -> Self:  # noqa: FBT001 -- a value, not a switch
+        """Make one of a plain value."""
+        if isinstance(value, bool):
+            return cls(bool_=value)
+        return cls(int_=value) if isinstance(value, int) else cls(string=value)
+
     @property
     def value(self) -> str | int | bool | None:
         """The value, whichever of the fields holds it."""
@@ -100,11 +108,18 @@ class DeviceCounterConsumption(_Object, frozen=True, kw_only=True):
     counters: Mapping[str, Counter] = {}
 
 
+class DeviceCapacity(_Object, frozen=True, kw_only=True):
+    """How much a device has of something, as a quantity: ``"80Gi"``."""
+
+    value: str
+
+
 class Device(_Object, frozen=True, kw_only=True):
     """A device in a slice; attribute names without a domain belong to the driver's."""
 
     name: str
     attributes: Mapping[str, DeviceAttribute] = {}
+    capacity: Mapping[str, DeviceCapacity] = {}
     consumes_counters: tuple[DeviceCounterConsumption, ...] = ()
     taints: tuple[DeviceTaint, ...] = ()
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ibdra_domain.kube_objects import CounterSet, Device, OwnerReference, ResourceSlice
-from ibdra_domain.publication import DRIVER_NAME, to_slices
+from ibdra_domain.slices import to_slices
 
 
 class PoolChanges(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ def plan_pool(
     devices: Sequence[Device],
     *,
     node: str,
-    driver: str = DRIVER_NAME,
+    driver: str,
     counter_sets: Sequence[CounterSet] = (),
     owner: OwnerReference | None = None,
     per_slice: int | None = None,

@@ -1,4 +1,4 @@
-"""Devices as the scheduler sees them: attributes, and slices within the API's limits.
+"""Our devices as the scheduler sees them: their attributes, and the counters they take.
 
 Why: attribute names and types are a contract with every CEL selector ever written
 against this driver (D2).  A value that is unknown is left out, so that a selector on it
@@ -8,34 +8,17 @@ the API server would refuse the whole slice for it.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
 from ibdra_domain.exclusion import Exclusion
 from ibdra_domain.identifiers import DeviceName, gid_prefix
 from ibdra_domain.inventory import IbDevice
-from ibdra_domain.kube_objects import (
-    MAX_ATTRIBUTE_VALUE,
-    MAX_COUNTED_DEVICES_PER_SLICE,
-    MAX_COUNTER_SETS_PER_SLICE,
-    MAX_DEVICES_PER_SLICE,
-    MAX_OBJECT_NAME,
-    CounterSet,
-    Device,
-    DeviceAttribute,
-    ObjectMeta,
-    ResourcePool,
-    ResourceSlice,
-    ResourceSliceSpec,
-)
+from ibdra_domain.kube_objects import MAX_ATTRIBUTE_VALUE, Device, DeviceAttribute
 
 DRIVER_NAME = "ib.sigs.k8s.io"
 STANDARD = "resource.kubernetes.io/"
-_EMPTY_POOL = ResourcePool(name="", generation=0, resource_slice_count=0)
-_ItemT = TypeVar("_ItemT")
 
 
 def attributes_of(device: IbDevice) -> dict[str, str | int]:
@@ -90,10 +73,7 @@ def to_dra_device(device: IbDevice) -> Device:
     return Device(
         name=device.name,
         attributes={
-            name: DeviceAttribute(int_=value)
-            if isinstance(value, int)
-            else DeviceAttribute(string=value)
-            for name, value in attributes_of(device).items()
+            name: DeviceAttribute.of(value) for name, value in attributes_of(device).items()
         },
     )
 
@@ -106,54 +86,3 @@ def counted(published: Iterable[Device], exclusion: Exclusion) -> tuple[Device, 
         else device
         for device in published
     )
-
-
-def to_slices(
-    devices: Iterable[Device],
-    *,
-    node: str,
-    driver: str = DRIVER_NAME,
-    generation: int = 1,
-    per_slice: int | None = None,
-    counter_sets: Sequence[CounterSet] = (),
-) -> tuple[ResourceSlice, ...]:
-    """Cut a node's pool into slices, in order; one empty slice if there is no device.
-
-    The pool is named after the node.  The empty slice says "nothing here", where no
-    slice would say "the driver has not spoken yet".  Counter sets have slices of their own,
-    last, since their order means nothing.
-    """
-    every = tuple(devices)
-    counted = counter_sets or any(device.taints for device in every)
-    most = MAX_COUNTED_DEVICES_PER_SLICE if counted else MAX_DEVICES_PER_SLICE
-    specs = [
-        ResourceSliceSpec(driver=driver, pool=_EMPTY_POOL, node_name=node, devices=chunk)
-        for chunk in _chunks(every, per_slice or most) or [()]
-    ] + [
-        ResourceSliceSpec(driver=driver, pool=_EMPTY_POOL, node_name=node, shared_counters=chunk)
-        for chunk in _chunks(tuple(counter_sets), MAX_COUNTER_SETS_PER_SLICE)
-    ]
-    pool = ResourcePool(name=node, generation=generation, resource_slice_count=len(specs))
-    return tuple(
-        ResourceSlice(
-            metadata=ObjectMeta(name=slice_name(index, node=node, driver=driver)),
-            spec=replace(spec, pool=pool),
-        )
-        for index, spec in enumerate(specs)
-    )
-
-
-def _chunks(every: tuple[_ItemT, ...], size: int) -> list[tuple[_ItemT, ...]]:
-    return [every[i : i + size] for i in range(0, len(every), size)]
-
-
-def slice_name(index: int, *, node: str, driver: str = DRIVER_NAME) -> str:
-    """Name a slice: index first, so that listings sort as the scheduler searches.
-
-    A name beyond the API's limit ends in a hash of what was cut off.
-    """
-    name = f"{index:x}-{driver}-{node}"
-    if len(name) <= MAX_OBJECT_NAME:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{name[: MAX_OBJECT_NAME - 17].rstrip('-.')}-{digest}"

@@ -12,7 +12,8 @@ from ibdra_app.sources import discovering, node_name
 from ibdra_domain.exclusion import Exclusion, counters_of
 from ibdra_domain.health import TaintEffect, taints_of, verdict_of
 from ibdra_domain.kube_objects import MAX_COUNTED_DEVICES_PER_SLICE
-from ibdra_domain.publication import counted, to_dra_device, to_slices
+from ibdra_domain.publication import DRIVER_NAME, counted, to_dra_device
+from ibdra_domain.slices import to_slices
 
 
 @click.command("slices")
@@ -46,7 +47,9 @@ def command(*, node: str, counters: bool, unhealthy_taint: str, **source: Any) -
     ]
     devices = counted(judged, exclusion)
     small = MAX_COUNTED_DEVICES_PER_SLICE if effect is not TaintEffect.NONE else None
-    slices = to_slices(devices, node=node, counter_sets=exclusion.sets, per_slice=small)
+    slices = to_slices(
+        devices, node=node, driver=DRIVER_NAME, counter_sets=exclusion.sets, per_slice=small
+    )
     click.echo(to_yaml(s.to_builtins() for s in slices), nl=False)
     for warning in inventory.warnings:
         click.echo(f"warning: {warning}", err=True)

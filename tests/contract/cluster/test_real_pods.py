@@ -79,9 +79,8 @@ def test_an_example_runs_and_is_gone_without_trace(
         assert moved == len(ibdra.away())
         assert published == ibdra.devices()
     finally:
-        # Its shell takes no notice of a SIGTERM.
-        admin.delete("Pod", "pod0", namespace=example, grace=1)
-        admin.wait_gone("Pod", "pod0", namespace=example)
+        admin.delete("Pod", "pod0", namespace=example)
+        admin.wait_gone("Pod", "pod0", namespace=example, seconds=20.0)  # less than its grace
         admin.delete("Namespace", example)
     admin.wait_gone("ResourceClaim", name, namespace=example)
     assert [] == ibdra.left()

@@ -20,7 +20,7 @@ from ibdra_adapters.kube.fake_api import FakeKubeApi
 from ibdra_domain.errors import KubeUnavailable
 from ibdra_domain.kube_objects import Device, DeviceAttribute, ResourceSlice
 from ibdra_domain.ports.kube import Claims, ClaimStatus, Nodes, PodEvents, SliceEvent, Slices
-from ibdra_domain.publication import to_slices
+from ibdra_domain.slices import to_slices
 
 Json = dict[str, Any]
 DRIVER = "ib.sigs.k8s.io"

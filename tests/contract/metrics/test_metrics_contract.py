@@ -14,7 +14,7 @@ from ibdra_domain.hardware import RdmaIsolation
 from ibdra_domain.inventory import Inventory, Platform, Presence
 from ibdra_domain.link import PortState
 from ibdra_domain.pool import PoolChanges, plan_pool
-from ibdra_domain.publication import to_dra_device
+from ibdra_domain.publication import DRIVER_NAME, to_dra_device
 from unit.domain.domain_facts import OTHER_VF, PF, a_device, a_vf, an_hca_port
 
 REFUSED = AttachRefused("claim team-a/job of alice is attached elsewhere", remedy="wait")
@@ -116,7 +116,7 @@ def test_held_devices_are_what_was_said_last(seen: Seen) -> None:
 
 def test_publications_are_dated_and_their_writes_counted(seen: Seen) -> None:
     """One without a write says as well that all is as it should be."""
-    changes = plan_pool((), [to_dra_device(a_device())], node="node-1")
+    changes = plan_pool((), [to_dra_device(a_device())], node="node-1", driver=DRIVER_NAME)
     assert 1 == len(changes.create)
     seen.node.published(changes)
     seen.node.published(PoolChanges(replace=changes.create, delete=changes.create * 2))

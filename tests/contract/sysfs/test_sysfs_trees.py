@@ -20,7 +20,8 @@ from ibdra_adapters.sysfs.reader import SysfsTree
 from ibdra_domain.errors import HardwareUnreadable
 from ibdra_domain.hardware import CharDeviceKind, SysfsReading, VerbsReading
 from ibdra_domain.inventory import Inventory, take_inventory
-from ibdra_domain.publication import attributes_of, to_dra_device, to_slices
+from ibdra_domain.publication import DRIVER_NAME, attributes_of, to_dra_device
+from ibdra_domain.slices import to_slices
 
 HERE = Path(__file__).parent
 TREES = HERE / "trees"
@@ -250,7 +251,7 @@ def test_no_damage_makes_reading_raise(
         tree = SysfsTree(copied)
         reading = tree.read()
         devices = [to_dra_device(d) for d in inventory_of(reading).devices]
-        assert msgspec.json.encode(to_slices(devices, node="node-1"))
+        assert msgspec.json.encode(to_slices(devices, node="node-1", driver=DRIVER_NAME))
         assert all(": " in line for line in reading.warnings)
         assert all(
             1 <= node.port <= 255

@@ -48,7 +48,7 @@ def write(tmp_path: Path) -> Writer:
     return written
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("**/*.yaml")), ids=lambda p: p.stem)
 def test_the_examples_are_good(path: Path) -> None:
     """What we ship passes our own rules."""
     ran = run("validate", path)

@@ -17,7 +17,8 @@ from ibdra_domain.kube_objects import (
     MAX_COUNTERS_PER_SET,
 )
 from ibdra_domain.preparation import shares_hardware
-from ibdra_domain.publication import counted, to_dra_device, to_slices
+from ibdra_domain.publication import DRIVER_NAME, counted, to_dra_device
+from ibdra_domain.slices import to_slices
 from unit.domain.domain_facts import NODE, a_device
 
 
@@ -105,7 +106,7 @@ def test_slices_keep_the_apis_limits(devices: list[IbDevice]) -> None:
     """Devices and counters in slices of their own, so many of each, and every set is there."""
     exclusion = counters_of(devices)
     published = counted(map(to_dra_device, devices), exclusion)
-    slices = to_slices(published, node=NODE, counter_sets=exclusion.sets)
+    slices = to_slices(published, node=NODE, driver=DRIVER_NAME, counter_sets=exclusion.sets)
     assert published == tuple(d for s in slices for d in s.spec.devices)
     assert exclusion.sets == tuple(c for s in slices for c in s.spec.shared_counters)
     for each in slices:

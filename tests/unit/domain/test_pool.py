@@ -17,7 +17,8 @@ from ibdra_domain.kube_objects import (
     ResourceSlice,
 )
 from ibdra_domain.pool import PoolChanges, plan_pool
-from ibdra_domain.publication import to_slices
+from ibdra_domain.publication import DRIVER_NAME
+from ibdra_domain.slices import to_slices
 
 NODE = "node-a"
 
@@ -79,7 +80,7 @@ def inventories(draw: st.DrawFn) -> list[Device]:
 def servers(draw: st.DrawFn) -> list[ResourceSlice]:
     """Draw what a server may hold: a former pool, slices lost, generations torn apart."""
     present = []
-    for index, former in enumerate(to_slices(draw(inventories()), node=NODE)):
+    for index, former in enumerate(to_slices(draw(inventories()), node=NODE, driver=DRIVER_NAME)):
         if draw(st.integers(0, 9)) == 0:
             continue  # somebody deleted it
         generation = draw(st.sampled_from([3, 3, 3, 4]))
@@ -99,21 +100,23 @@ def test_the_changes_always_give_the_wanted_pool(
     present: list[ResourceSlice], devices: list[Device]
 ) -> None:
     """Applied, a plan leaves the devices in order, in slices of one generation and count."""
-    assert_is_right(applied(present, plan_pool(present, devices, node=NODE)), devices)
+    assert_is_right(
+        applied(present, plan_pool(present, devices, node=NODE, driver=DRIVER_NAME)), devices
+    )
 
 
 @given(present=servers(), devices=inventories())
 def test_a_second_plan_is_empty(present: list[ResourceSlice], devices: list[Device]) -> None:
     """Once applied there is nothing left to do."""
-    now = applied(present, plan_pool(present, devices, node=NODE))
-    assert PoolChanges() == plan_pool(now, devices, node=NODE)
+    now = applied(present, plan_pool(present, devices, node=NODE, driver=DRIVER_NAME))
+    assert PoolChanges() == plan_pool(now, devices, node=NODE, driver=DRIVER_NAME)
 
 
 @given(present=servers(), devices=inventories())
 def test_a_generation_never_goes_back(present: list[ResourceSlice], devices: list[Device]) -> None:
     """The pool's generation is at least the newest that was ever seen on the server."""
     newest = max((s.spec.pool.generation for s in present), default=0)
-    now = applied(present, plan_pool(present, devices, node=NODE))
+    now = applied(present, plan_pool(present, devices, node=NODE, driver=DRIVER_NAME))
     assert newest <= now[0].spec.pool.generation
 
 
@@ -122,7 +125,7 @@ def test_complete_is_only_what_is_right(
     present: list[ResourceSlice], devices: list[Device]
 ) -> None:
     """Between two writes no generation is complete but a whole pool, the old or the new one."""
-    changes = plan_pool(present, devices, node=NODE)
+    changes = plan_pool(present, devices, node=NODE, driver=DRIVER_NAME)
     steps = [
         *(PoolChanges(delete=(one,)) for one in changes.delete),
         *(PoolChanges(replace=(one,)) for one in changes.replace),
@@ -146,12 +149,12 @@ def is_complete(pool: Sequence[ResourceSlice]) -> bool:
 
 
 def published(devices: Sequence[Device], *, generation: int = 5) -> tuple[ResourceSlice, ...]:
-    return to_slices(devices, node=NODE, generation=generation)
+    return to_slices(devices, node=NODE, driver=DRIVER_NAME, generation=generation)
 
 
 def test_nothing_published_yet_is_generation_one() -> None:
     """A first publication creates everything in generation 1."""
-    changes = plan_pool([], devices_of(range(300)), node=NODE)
+    changes = plan_pool([], devices_of(range(300)), node=NODE, driver=DRIVER_NAME)
     assert ((), ()) == (changes.delete, changes.replace)
     assert [1, 1, 1] == [s.spec.pool.generation for s in changes.create]
 
@@ -161,7 +164,7 @@ def test_one_changed_device_is_one_slice_of_the_same_generation() -> None:
     devices = devices_of(range(1000))
     present = published(devices)
     devices[500] = devices_of([500], state="Down")[0]
-    changes = plan_pool(present, devices, node=NODE)
+    changes = plan_pool(present, devices, node=NODE, driver=DRIVER_NAME)
     assert 1 == changes.count
     assert present[3].metadata == changes.replace[0].metadata
     assert 5 == changes.replace[0].spec.pool.generation
@@ -173,7 +176,7 @@ def test_two_changed_slices_are_a_new_generation_of_all() -> None:
     present = published(devices)
     for index in (0, 999):
         devices[index] = devices_of([index], state="Down")[0]
-    changes = plan_pool(present, devices, node=NODE)
+    changes = plan_pool(present, devices, node=NODE, driver=DRIVER_NAME)
     assert [6] * 8 == [s.spec.pool.generation for s in changes.replace]
 
 

@@ -14,7 +14,8 @@ from ibdra_domain.kube_objects import Device
 from ibdra_domain.ports.kube import SliceChange, SliceEvent
 from ibdra_domain.ports.selectors import Verdict
 from ibdra_domain.ports.state import Loaded
-from ibdra_domain.publication import to_slices
+from ibdra_domain.publication import DRIVER_NAME
+from ibdra_domain.slices import to_slices
 from unit.domain.domain_facts import NODE, a_claim_ref
 
 MODULES = [
@@ -70,7 +71,7 @@ def test_an_empty_store_has_nothing_to_warn_of() -> None:
 def test_slice_changes_are_the_api_servers_words() -> None:
     """As a watch's ``type`` reads."""
     assert ["ADDED", "MODIFIED", "DELETED"] == list(SliceChange)
-    (only,) = to_slices([Device(name="x")], node=NODE)
+    (only,) = to_slices([Device(name="x")], node=NODE, driver=DRIVER_NAME)
     assert only == SliceEvent(SliceChange("ADDED"), only).slice
 
 

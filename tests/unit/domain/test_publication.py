@@ -13,13 +13,8 @@ from ibdra_domain.hardware import RdmaIsolation
 from ibdra_domain.inventory import IbDevice
 from ibdra_domain.kube_objects import Device
 from ibdra_domain.link import LinkLayer, PortState, Rate
-from ibdra_domain.publication import (
-    DRIVER_NAME,
-    attributes_of,
-    slice_name,
-    to_dra_device,
-    to_slices,
-)
+from ibdra_domain.publication import DRIVER_NAME, attributes_of, to_dra_device
+from ibdra_domain.slices import slice_name, to_slices
 from unit.domain.domain_facts import (
     GID0,
     NODE,
@@ -173,7 +168,7 @@ def test_every_device_keeps_the_apis_limits(device: IbDevice) -> None:
 
 def test_no_device_is_one_empty_slice() -> None:
     """It says "nothing here"; no slice would say that nobody has looked yet."""
-    (only,) = to_slices([], node=NODE, generation=4)
+    (only,) = to_slices([], node=NODE, driver=DRIVER_NAME, generation=4)
     assert () == only.spec.devices
     assert (NODE, 4, 1) == (
         only.spec.pool.name,
@@ -211,13 +206,17 @@ def test_slices_are_the_pool_cut_in_order(
 
 def test_a_slice_holds_what_the_api_allows() -> None:
     """128 devices unless told otherwise."""
-    slices = to_slices((Device(name=f"d{n}") for n in range(129)), node=NODE)
+    slices = to_slices((Device(name=f"d{n}") for n in range(129)), node=NODE, driver=DRIVER_NAME)
     assert [128, 1] == [len(s.spec.devices) for s in slices]
 
 
 def test_long_names_stay_apart() -> None:
     """What is cut off is in the hash: nodes that differ only at the end do not clash."""
     one, other = ("a." * 120 + end for end in ("x", "y"))
-    assert slice_name(0, node=one) != slice_name(0, node=other)
-    assert slice_name(0, node=one) == slice_name(0, node=one)
-    assert len(slice_name(0, node=one)) <= 253
+    assert slice_name(0, node=one, driver=DRIVER_NAME) != slice_name(
+        0, node=other, driver=DRIVER_NAME
+    )
+    assert slice_name(0, node=one, driver=DRIVER_NAME) == slice_name(
+        0, node=one, driver=DRIVER_NAME
+    )
+    assert len(slice_name(0, node=one, driver=DRIVER_NAME)) <= 253
