@@ -181,15 +181,14 @@ def check_sriov(
     """Judge PFs against the VFs that are wanted, by the plan `ibdra provision` would have."""
     asked = wanted.count > 0 or any(override.count for override in wanted.overrides)
     found = [_without_vfs(f, asked=asked) for f in functions if _could_have_vfs(f)]
-    views = {view.address: view for view in views}
+    autoprobe = {view.address: view.autoprobe for view in views}
     for pf in plan.pfs:
         found.append(_planned(pf))
         found += [
             warning("sriov", pf.name, f"{pf.name}: {note}", remedy="see docs/user/vfs.md")
             for note in pf.notes
         ]
-        view = views[pf.address]
-        if view.autoprobe is False:
+        if autoprobe[pf.address] is False:
             found.append(
                 warning(
                     "sriov",
@@ -268,20 +267,23 @@ def check_iommu(groups: Mapping[PciAddress, str | None]) -> tuple[Finding, ...]:
 
 def check_nodes(
     nodes: Iterable[CharDevice],
-    seen: Mapping[str, PathFacts],
+    seen: Mapping[str, PathFacts] | None,
     *,
     devices: Iterable[IbDevice] = (),
     with_umad: bool = False,
 ) -> tuple[Finding, ...]:
     """Judge the device nodes: what the kernel has against what lies below /dev.
 
-    ``seen`` has what lies at each node's path.
+    ``seen`` has what lies at each node's path, None if this machine's are not meant.
     """
     every = tuple(nodes)
+    needed = {CharDeviceKind.UVERBS, CharDeviceKind.RDMA_CM}
+    if with_umad:
+        needed.add(CharDeviceKind.UMAD)
     found = [
-        _node(node, seen[node.path], needed=node.kind in _needed(with_umad=with_umad))
+        _node(node, seen[node.path], needed=node.kind in needed)
         for node in every
-        if node.kind is not CharDeviceKind.ISSM
+        if seen is not None and node.kind is not CharDeviceKind.ISSM
     ]
     served = {n.pci for n in every if n.kind is CharDeviceKind.UVERBS}
     found += [
@@ -295,11 +297,6 @@ def check_nodes(
         if device.presence is Presence.HERE and device.pci not in served
     ]
     return tuple(found)
-
-
-def _needed(*, with_umad: bool) -> set[CharDeviceKind]:
-    needed = {CharDeviceKind.UVERBS, CharDeviceKind.RDMA_CM}
-    return needed | {CharDeviceKind.UMAD} if with_umad else needed
 
 
 def _node(node: CharDevice, there: PathFacts, *, needed: bool) -> Finding:
