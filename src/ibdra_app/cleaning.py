@@ -9,7 +9,7 @@ claim.  VFs stay (D10).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -75,6 +75,10 @@ class Cleaning:
 
         Raises CleanupRefused while a daemon runs, and whatever keeps it from looking.
         """
+        published = () if self._slices is None else self._slices.list()
+        return self._plan([one.metadata.name for one in published])
+
+    def _plan(self, slices: Sequence[str] = ()) -> CleanupPlan:
         self._check_no_daemon()
         loaded = self._records()
         return plan_cleanup(
@@ -83,7 +87,7 @@ class Cleaning:
             living={uid for uid, record in loaded.records.items() if self._lives(record)},
             unreadable=loaded.warnings,
             set_aside=loaded.set_aside,
-            slices=self._published(),
+            slices=slices,
             specs=self._cdi.keys(),
             marks=self._marks.claims(),
             files=self._leftovers.found(),
@@ -95,10 +99,11 @@ class Cleaning:
         Raises CleanupRefused while a daemon runs.  Whatever else fails is in the report,
         and the rest is done all the same.
         """
+        if self._slices is None and not self._plan().steps():
+            return CleanupReport()  # and not even a lock was made
         self._check_no_daemon()
         with self._ledger.lock:
-            self._check_no_daemon()  # one that started while we waited
-            in_the_way = self.plan().in_the_way(force=force)
+            in_the_way = self._plan().in_the_way(force=force)  # a daemon may have started, too
             if in_the_way:
                 return CleanupReport(
                     left=tuple(
@@ -133,11 +138,6 @@ class Cleaning:
             return False
         with open_or_none(self._namespaces.find(record.attachment.netns)) as netns:
             return netns is not None
-
-    def _published(self) -> tuple[str, ...]:
-        if self._slices is None:
-            return ()
-        return tuple(one.metadata.name for one in self._slices.list())
 
     def _delete_slices(self, run: _Run) -> None:
         """Take the node's devices off the market before they are touched."""

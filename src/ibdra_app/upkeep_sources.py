@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ibdra_app.examining import Cluster, Examining, Host
 from ibdra_app.settings import KubeSource, Settings
 from ibdra_app.sources import make_machine, make_sysfs, make_verbs, scratched, wanted_vfs
+from ibdra_domain.errors import KubeletFailed
 from ibdra_domain.ports.host import HostFiles
 from ibdra_domain.ports.kube import Slices
 from ibdra_domain.ports.leftovers import Leftovers
@@ -88,15 +89,19 @@ def slices_to_delete(settings: Settings, slices: Slices) -> Slices | None:
 def _this_host(settings: Settings) -> Host:
     from ibdra_adapters.host.processes import LinuxProcesses
 
-    def sockets() -> tuple[Path, Path]:
-        from ibdra_adapters.kubelet import SocketPaths
+    return Host(
+        make_files(), LinuxProcesses(), records_of(settings), lambda: _kubelet_sockets(settings)
+    )
 
-        paths = SocketPaths.of(
-            DRIVER_NAME, kubelet_dir=settings.kubelet_folder, instance=settings.instance
-        )
-        return paths.registration, paths.plugin
 
-    return Host(make_files(), LinuxProcesses(), records_of(settings), sockets)
+def _kubelet_sockets(settings: Settings) -> tuple[Path, Path]:
+    """Give registration and plugin socket.  Raises KubeletFailed if no path fits."""
+    from ibdra_adapters.kubelet import SocketPaths
+
+    paths = SocketPaths.of(
+        DRIVER_NAME, kubelet_dir=settings.kubelet_folder, instance=settings.instance
+    )
+    return paths.registration, paths.plugin
 
 
 def _cluster(settings: Settings) -> Cluster | None:
@@ -125,11 +130,14 @@ def make_leftovers(settings: Settings) -> Leftovers:
     hook = Path(settings.hook.path)
     plugin = settings.kubelet_folder / "plugins" / DRIVER_NAME
     run, state = settings.run_folder, settings.state_folder
+    registration = rf"{name}(-.+)?-reg\.sock"
+    with suppress(KubeletFailed):  # then none was ever made
+        registration += f"|{re.escape(_kubelet_sockets(settings)[0].name)}"
     return LeftFiles(
         (
             Room(
                 folder=settings.kubelet_folder / "plugins_registry",
-                names=re.compile(rf"{name}(-.+)?-reg\.sock"),
+                names=re.compile(registration),
             ),
             Room(folder=plugin, names=re.compile(r".*"), folders=(plugin,)),
             Room(folder=settings.cdi_folder, names=re.compile(rf"\.{name}_.+\.tmp")),
