@@ -99,18 +99,15 @@ class Cleaning:
         Raises CleanupRefused while a daemon runs.  Whatever else fails is in the report,
         and the rest is done all the same.
         """
-        if self._slices is None and not self._plan().steps():
+        first = self._plan()
+        if self._slices is None and not first.steps():
             return CleanupReport()  # and not even a lock was made
-        self._check_no_daemon()
+        if in_the_way := first.in_the_way(force=force):
+            return _refused(in_the_way)
         with self._ledger.lock:
-            in_the_way = self._plan().in_the_way(force=force)  # a daemon may have started, too
-            if in_the_way:
-                return CleanupReport(
-                    left=tuple(
-                        Left(what=line, why="nothing was done; end its pod, or give --force")
-                        for line in in_the_way
-                    )
-                )
+            # A daemon may have started since.
+            if in_the_way := self._plan().in_the_way(force=force):
+                return _refused(in_the_way)
             run = _Run()
             self._delete_slices(run)
             self._end_claims(run)
@@ -185,6 +182,11 @@ class Cleaning:
                 with run.trying(path):
                     self._leftovers.remove(path)
                     run.done.append(f"removed {path}")
+
+
+def _refused(in_the_way: Sequence[str]) -> CleanupReport:
+    why = "nothing was done; end its pod, or give --force"
+    return CleanupReport(left=tuple(Left(what=line, why=why) for line in in_the_way))
 
 
 class _Run:

@@ -213,7 +213,7 @@ class Examining:
         holders = {p.device.pci: str(claim.claim) for claim in claims for p in claim.moving}
         views = pf_views(self._reading, nodes=self._char_devices, holders=holders)
         plan = plan_provisioning(views, self._wanted)
-        return fitness_hardware.check_sriov(self._reading.functions, views, plan, self._wanted)
+        return fitness_hardware.check_sriov(self._reading, views, plan, self._wanted)
 
     def _nodes(self) -> Iterable[Finding]:
         nodes = self._char_devices

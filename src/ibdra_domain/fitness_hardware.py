@@ -173,14 +173,26 @@ def _cable(physical: str) -> str:
 
 
 def check_sriov(
-    functions: Iterable[PciFunction],
+    reading: SysfsReading,
     views: Iterable[PfView],
     plan: ProvisioningPlan,
     wanted: WantedVfs,
 ) -> tuple[Finding, ...]:
     """Judge PFs against the VFs that are wanted, by the plan `ibdra provision` would have."""
-    asked = wanted.count > 0 or any(override.count for override in wanted.overrides)
-    found = [_without_vfs(f, asked=asked) for f in functions if _could_have_vfs(f)]
+    infiniband = {
+        hca.pci: hca
+        for hca in reading.hcas
+        if any(port.link_layer == LinkLayer.INFINIBAND for port in hca.ports)
+    }
+    found = [
+        _without_vfs(
+            PfView(address=f.address, rdma_device=infiniband[f.address].name),
+            wanted,
+            is_only_kind=not plan.pfs,
+        )
+        for f in reading.functions
+        if f.address in infiniband and _could_have_vfs(f)
+    ]
     autoprobe = {view.address: view.autoprobe for view in views}
     for pf in plan.pfs:
         found.append(_planned(pf))
@@ -218,14 +230,17 @@ def _could_have_vfs(function: PciFunction) -> bool:
     )
 
 
-def _without_vfs(function: PciFunction, *, asked: bool) -> Finding:
-    subject = f"PF {function.address}: sriov_totalvfs {function.total_vfs or 0}"
-    if not asked:
+def _without_vfs(pf: PfView, wanted: WantedVfs, *, is_only_kind: bool) -> Finding:
+    """Judge a PF without SR-IOV: an old one beside others is no fault, unless it is named."""
+    subject = f"PF {pf.address} ({pf.rdma_device}): no SR-IOV (sriov_totalvfs)"
+    count, _, named = wanted.choose(pf)
+    if not count:
         return good("sriov", f"{subject}; no VFs are wanted")
-    return error(
+    grade = error if named or is_only_kind else warning
+    return grade(
         "sriov",
         subject,
-        f"the firmware of {function.address} allows no VFs",
+        f"the firmware of {pf.address} allows no VFs",
         remedy="set SRIOV_EN=1 and NUM_OF_VFS with mlxconfig, turn SR-IOV on in the BIOS, reboot",
     )
 

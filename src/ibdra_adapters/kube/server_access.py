@@ -11,7 +11,6 @@ import msgspec
 
 from ibdra_adapters.kube.client import KubeClient
 from ibdra_adapters.kube.decoding import decoded
-from ibdra_domain.errors import KubeNotFound
 from ibdra_domain.ports.access import Right
 
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
@@ -19,6 +18,20 @@ _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 class _Version(msgspec.Struct, frozen=True, rename="camel"):
     git_version: str
+
+
+class _GroupVersion(msgspec.Struct, frozen=True, rename="camel"):
+    group_version: str
+
+
+class _Group(msgspec.Struct, frozen=True):
+    versions: tuple[_GroupVersion, ...] = ()
+
+
+class _Groups(msgspec.Struct, frozen=True):
+    """All groups: of one that is not served, a server says no more than 404, as a proxy does."""
+
+    groups: tuple[_Group, ...]
 
 
 class _Verdict(msgspec.Struct, frozen=True):
@@ -41,11 +54,8 @@ class ServerAccessReviews:
 
     def serves(self, api_version: str) -> bool:
         """Fulfil the port."""
-        try:
-            self._client.call("GET", f"/apis/{api_version}")
-        except KubeNotFound:
-            return False
-        return True
+        groups = decoded(self._client.call("GET", "/apis"), _Groups).groups
+        return any(api_version == v.group_version for group in groups for v in group.versions)
 
     def allowed(self, right: Right) -> bool:
         """Fulfil the port."""
