@@ -9,22 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
+from ibdra_app.host_rounds import Host, HostRounds
 from ibdra_app.settings import Settings
-from ibdra_domain import fitness_cluster, fitness_hardware, fitness_places
+from ibdra_domain import fitness_cluster, fitness_hardware, fitness_sriov
 from ibdra_domain.errors import KubeNotFound
 from ibdra_domain.fitness import (
-    RUNTIMES,
     Finding,
     Fitness,
     check_isolation,
-    check_kernel,
-    check_memory_limits,
-    check_rights,
     good,
-    kernel_parts,
     not_looked_at,
     warning,
 )
@@ -33,16 +29,12 @@ from ibdra_domain.inventory import Inventory, take_inventory
 from ibdra_domain.kube_objects import RESOURCE_API_VERSION
 from ibdra_domain.pf_views import pf_views
 from ibdra_domain.ports.access import ServerAccess
-from ibdra_domain.ports.host import HostFiles, HostProcesses, PathFacts, PathKind
 from ibdra_domain.ports.kube import Nodes, Slices
 from ibdra_domain.ports.state import Loaded
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.ports.verbs import Verbs
 from ibdra_domain.provisioning import WantedVfs, plan_provisioning
-from ibdra_domain.publication import DRIVER_NAME
 from ibdra_domain.records import ClaimRecord
-
-_SPEC_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 class Cluster(NamedTuple):
@@ -51,15 +43,6 @@ class Cluster(NamedTuple):
     access: ServerAccess
     nodes: Nodes
     slices: Slices
-
-
-class Host(NamedTuple):
-    """The machine this process is on, where it is the one that is meant."""
-
-    files: HostFiles
-    processes: HostProcesses
-    records: Callable[[], Loaded[ClaimRecord]]
-    sockets: Callable[[], tuple[Path, Path]]
 
 
 class Examining:
@@ -71,10 +54,8 @@ class Examining:
         None for a captured tree or a simulation: then only hardware is looked at.
     cluster:
         Gives the API server to ask, None if there is no way to one.
-    cdi_folders:
-        All folders the runtime reads specs from.
-    hook_source:
-        The attach hook as it came with this driver.
+    cdi_folders, hook_source:
+        As for :class:`HostRounds`.
     """
 
     def __init__(
@@ -95,23 +76,21 @@ class Examining:
         self._verbs = verbs
         self._host = host
         self._cluster = cluster
-        self._cdi_folders = tuple(dict.fromkeys((*cdi_folders, settings.cdi_folder)))
-        self._hook_source = hook_source
+        self._rounds = host and HostRounds(
+            settings, host, cdi_folders=cdi_folders, hook_source=hook_source
+        )
 
     def run(self) -> Fitness:
         """Look at everything; never raises."""
         sides: list[tuple[str, Callable[[], Iterable[Finding]]]] = []
-        host = self._host
-        if host is None:
+        host, rounds = self._host, self._rounds
+        if rounds is None:
             sides.append(("host", self._no_host))
         else:
             sides += [
-                ("kernel", lambda: self._kernel(host)),
-                ("rights", lambda: self._rights(host)),
-                (
-                    "runtime",
-                    lambda: check_memory_limits(host.processes.memory_limits(RUNTIMES)),
-                ),
+                ("kernel", rounds.kernel),
+                ("rights", rounds.rights),
+                ("runtime", rounds.runtime),
             ]
         sides += [
             ("isolation", self._isolation),
@@ -121,14 +100,14 @@ class Examining:
             ("sriov", self._sriov),
             ("node", self._nodes),
         ]
-        if host is not None:
+        if host is not None and rounds is not None:
             sides += [
                 ("iommu", lambda: self._iommu(host)),
-                ("kubelet", lambda: self._kubelet(host)),
-                ("cdi", lambda: self._cdi(host)),
-                ("hook", lambda: self._hook(host)),
-                ("state", lambda: self._state(host)),
-                ("run folder", lambda: self._run_folder(host)),
+                ("kubelet", rounds.kubelet),
+                ("cdi", rounds.cdi),
+                ("hook", rounds.hook),
+                ("state", lambda: rounds.state(self._records)),
+                ("run folder", lambda: rounds.run_folder(answers=self._daemon_runs)),
             ]
         sides.append(("api", self._api))
         return Fitness(findings=_each_once(f for name, look in sides for f in _looked(name, look)))
@@ -170,17 +149,6 @@ class Examining:
         source = self._settings.simulate or self._settings.sysfs_root
         yield good("host", f"files and processes are not looked at: facts come from {source}")
 
-    def _kernel(self, host: Host) -> Iterable[Finding]:
-        parts = kernel_parts(with_umad=self._settings.with_umad)
-
-        def there(path: str) -> bool:
-            return host.files.look(f"/sys/{path}").kind is not PathKind.MISSING
-
-        return check_kernel((part, any(map(there, part.shown_by))) for part in parts)
-
-    def _rights(self, host: Host) -> Iterable[Finding]:
-        return check_rights(host.processes.rights(), sys=host.files.look("/sys"))
-
     def _isolation(self) -> Iterator[Finding]:
         others = self._host.processes.other_namespaces() if self._host is not None else None
         yield check_isolation(
@@ -213,7 +181,7 @@ class Examining:
         holders = {p.device.pci: str(claim.claim) for claim in claims for p in claim.moving}
         views = pf_views(self._reading, nodes=self._char_devices, holders=holders)
         plan = plan_provisioning(views, self._wanted)
-        return fitness_hardware.check_sriov(self._reading, views, plan, self._wanted)
+        return fitness_sriov.check_sriov(self._reading, views, plan, self._wanted)
 
     def _nodes(self) -> Iterable[Finding]:
         nodes = self._char_devices
@@ -231,64 +199,7 @@ class Examining:
                 path = f"/sys/bus/pci/devices/{function.address}/iommu_group/type"
                 kind = host.files.read(path)
                 kinds[function.address] = kind.decode("ascii", "replace").strip() if kind else None
-        return fitness_hardware.check_iommu(kinds)
-
-    def _kubelet(self, host: Host) -> Iterator[Finding]:
-        root = self._settings.kubelet_folder
-        why = "the kubelet does not find the driver"
-        yield _folder(host, "kubelet", root, purpose=why, made=False)
-        registration, plugin = host.sockets()
-        for folder in (registration.parent, plugin.parent):
-            yield _folder(host, "kubelet", folder, purpose=why)
-        registry = str(registration.parent)
-        others = {
-            f"{registry}/{name}"
-            for name in host.files.names(registry)
-            if name.startswith(DRIVER_NAME)
-        }
-        for path in sorted({str(registration), str(plugin), *others}):
-            yield fitness_places.check_socket(
-                "kubelet", host.files.look(path), answers=host.files.answers(path),
-                whose="the kubelet",
-            )  # fmt: skip
-
-    def _cdi(self, host: Host) -> Iterator[Finding]:
-        folder = self._settings.cdi_folder
-        yield _folder(host, "cdi", folder, purpose="no claim can be prepared")
-        specs, ours = {}, set()
-        for place in self._cdi_folders:
-            for name in host.files.names(str(place)):
-                if name.endswith(_SPEC_SUFFIXES):
-                    path = f"{place}/{name}"
-                    specs[path] = host.files.read(path)
-                    if place == folder and name.startswith(f"{DRIVER_NAME}_"):
-                        ours.add(path)
-        yield from fitness_places.check_cdi_conflicts(specs, ours=ours)
-
-    def _hook(self, host: Host) -> Iterator[Finding]:
-        path, source = self._settings.hook.path, str(self._hook_source)
-        yield fitness_places.check_hook(
-            host.files.look(path), host.files.read(path), host.files.read(source), source=source
-        )
-
-    def _state(self, host: Host) -> Iterator[Finding]:
-        folder = self._settings.state_folder
-        yield _folder(host, "state", folder, purpose="no claim can be prepared")
-        seen = fitness_places.RecordsSeen(
-            good=len(self._records.records),
-            bad=self._records.warnings,
-            set_aside=tuple(sorted(self._records.set_aside)),
-        )
-        yield from fitness_places.check_records(str(folder), seen)
-
-    def _run_folder(self, host: Host) -> Iterator[Finding]:
-        folder, socket = self._settings.run_folder, str(self._settings.hook_socket)
-        yield _folder(host, "run folder", folder, purpose="the hook cannot be answered")
-        yield fitness_places.check_run_folder(host.files.look(str(folder)))
-        yield fitness_places.check_socket(
-            "run folder", host.files.look(socket), answers=self._daemon_runs, whose="the hook"
-        )
-        yield fitness_places.check_daemon(answers=self._daemon_runs, socket=socket)
+        return fitness_sriov.check_iommu(kinds)
 
     def _api(self) -> Iterator[Finding]:
         cluster = self._cluster()
@@ -317,22 +228,6 @@ class Examining:
                 (device.name for device in self._inventory.devices),
                 daemon_runs=self._daemon_runs,
             )
-
-
-def _folder(host: Host, check: str, folder: Path, *, purpose: str, made: bool = True) -> Finding:
-    facts = host.files.look(str(folder))
-    return fitness_places.check_folder(
-        check, facts, _nearest(host.files, facts), purpose=purpose, made=made
-    )
-
-
-def _nearest(files: HostFiles, facts: PathFacts) -> PathFacts:
-    """Give the first folder above a path that is there, or what is there itself."""
-    for parent in PurePosixPath(facts.path).parents:
-        if facts.kind is not PathKind.MISSING:
-            break
-        facts = files.look(str(parent))
-    return facts
 
 
 def _each_once(findings: Iterable[Finding]) -> tuple[Finding, ...]:

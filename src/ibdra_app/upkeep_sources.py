@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ibdra_app.examining import Cluster, Examining, Host
+from ibdra_app.examining import Cluster, Examining
+from ibdra_app.host_rounds import Host
 from ibdra_app.settings import KubeSource, Settings
 from ibdra_app.sources import make_machine, make_sysfs, make_verbs, scratched, wanted_vfs
 from ibdra_domain.errors import KubeletFailed

@@ -13,7 +13,8 @@ from ibdra_adapters.host.fake import FakeFiles, FakeProcesses
 from ibdra_adapters.kube.fake import FakeNodes, FakeSlices
 from ibdra_adapters.kube.fake_access import FakeAccess
 from ibdra_adapters.state.files import StateFolder
-from ibdra_app.examining import Cluster, Examining, Host
+from ibdra_app.examining import Cluster, Examining
+from ibdra_app.host_rounds import Host
 from ibdra_domain.errors import HardwareUnreadable, KubeletFailed
 from ibdra_domain.fitness import Fitness, Grade
 from ibdra_domain.fitness_cluster import rights

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ibdra_domain import fitness_cluster, fitness_hardware, fitness_places
+from ibdra_domain import fitness_cluster, fitness_hardware, fitness_places, fitness_sriov
 from ibdra_domain.errors import HardwareUnreadable
 from ibdra_domain.fitness import (
     Finding,
@@ -223,7 +223,7 @@ def sriov(wanted: WantedVfs, **function: object) -> list[str]:
     reading = SysfsReading(functions=(a_function(**function),), hcas=(an_hca(),))
     views = pf_views(reading)
     plan = plan_provisioning(views, wanted)
-    return texts(fitness_hardware.check_sriov(reading, views, plan, wanted))
+    return texts(fitness_sriov.check_sriov(reading, views, plan, wanted))
 
 
 def test_an_old_hca_beside_others_is_no_fault_unless_it_is_named() -> None:
@@ -239,7 +239,7 @@ def test_an_old_hca_beside_others_is_no_fault_unless_it_is_named() -> None:
         reading = SysfsReading(functions=(a_function(), old), hcas=(an_hca(), hca))
         views = pf_views(reading)
         plan = plan_provisioning(views, WantedVfs())
-        found = fitness_hardware.check_sriov(reading, views, plan, wanted)
+        found = fitness_sriov.check_sriov(reading, views, plan, wanted)
         assert grades == {grade for grade, _ in bad(found)}
 
 
@@ -264,14 +264,14 @@ def test_what_the_daemon_will_do_is_no_fault() -> None:
     for count, notes in ((4, 0), (99, 1)):
         wanted = WantedVfs(count=count)
         plan = plan_provisioning([view], wanted)
-        found = fitness_hardware.check_sriov(reading, [view], plan, wanted)
+        found = fitness_sriov.check_sriov(reading, [view], plan, wanted)
         assert notes == len(bad(found))
         assert any("`ibdra run` would take" in finding.subject for finding in found)
 
 
 def test_an_iommu_in_the_way_is_a_hint() -> None:
     """Translation costs; passing through and having none do not."""
-    check = fitness_hardware.check_iommu
+    check = fitness_sriov.check_iommu
     assert [Grade.WARNING] == [grade for grade, _ in bad(check({PF: "DMA-FQ"}))]
     assert [] == bad([*check({PF: "identity"}), *check({PF: None}), *check({})])
 
