@@ -244,6 +244,8 @@ def test_a_cleanup_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> No
                 real = getattr(fresh, name)()
                 getattr(fresh, name).override(Watched(name, real, blade))
             leftovers = Watched("leftovers", fresh.cleaning.kwargs["leftovers"](), blade)
+            ledger = fresh.ledger()
+            ledger._store = Watched("state", ledger._store, blade)
             kernel = fresh.kernel()
             fresh.kernel.override(
                 kernel._replace(
@@ -270,7 +272,7 @@ def test_a_cleanup_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> No
     changing = [
         (number, call)
         for number, call in enumerate(calls)
-        if call.endswith((".remove", ".move", ".rename", ".configure", ".clear"))
+        if call.endswith((".remove", ".move", ".rename", ".configure", ".clear", ".save"))
     ]
     assert len(changing) > 5
     for number, call in changing:

@@ -114,7 +114,7 @@ def test_a_fit_node_has_no_findings(ward: Ward) -> None:
 
 
 def test_planted_faults_are_found_with_their_remedies(ward: Ward) -> None:
-    """Thirteen at once, as none may hide another."""
+    """Fourteen at once, as none may hide another."""
     first, second = inside.physical_functions()
     names = [inside.rdma_device(function) for function in (first, second)]
     with contextlib.ExitStack() as stack:
