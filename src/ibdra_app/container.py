@@ -16,6 +16,7 @@ from dependency_injector import containers, providers
 
 from ibdra_app.attaching import Attaching
 from ibdra_app.checks import Checks
+from ibdra_app.cleaning import Cleaning
 from ibdra_app.daemon import Daemon
 from ibdra_app.detaching import Detaching
 from ibdra_app.device_watches import DeviceWatches
@@ -43,6 +44,12 @@ from ibdra_app.sources import (
     make_verbs,
     scratched,
     wanted_vfs,
+)
+from ibdra_app.upkeep_sources import (
+    hook_answers,
+    make_leftovers,
+    records_of,
+    slices_to_delete,
 )
 from ibdra_app.watching import Watching
 from ibdra_domain.errors import KubeletFailed
@@ -283,6 +290,19 @@ class Container(containers.DeclarativeContainer):
     )
     hook_server = providers.Singleton(_hook_server, settings, attaching)
     succession = providers.Singleton(_succession, settings)
+    cleaning = providers.Singleton(
+        Cleaning,
+        ledger=ledger,
+        driver=preparing,
+        records=providers.Callable(records_of, settings),
+        namespaces=kernel.provided.namespaces,
+        cdi=cdi,
+        marks=marks,
+        succession=succession,
+        answers=providers.Callable(hook_answers, settings),
+        leftovers=providers.Callable(make_leftovers, settings),
+        slices=providers.Callable(slices_to_delete, settings, kube.provided.slices),
+    )
     watching = providers.Singleton(
         Watching,
         detaching=detaching,

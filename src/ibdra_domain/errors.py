@@ -23,7 +23,8 @@ one of these.
     │   ├── AttachRefused           the container cannot get the device in this state
     │   │   └── NotSettled          the device is on its way: look again when something changed
     │   ├── IsolationRefused        the machine's RDMA mode is not the one demanded
-    │   └── ProvisioningRefused     VFs cannot be created as asked without harm
+    │   ├── ProvisioningRefused     VFs cannot be created as asked without harm
+    │   └── CleanupRefused          the driver is still at work here
     └── PortFailed                  something outside this process failed
         ├── HardwareUnreadable      sysfs or libibverbs cannot be read at all
         ├── ProvisioningFailed      virtual functions did not become what was asked for
@@ -131,6 +132,10 @@ class IsolationRefused(Refusal):
 
 class ProvisioningRefused(Refusal):
     """Virtual functions cannot be created as asked without harm."""
+
+
+class CleanupRefused(Refusal):
+    """The driver cannot be removed from a node where it is still at work."""
 
 
 class PortFailed(IbdraError):

@@ -45,6 +45,10 @@ class FakeSuccession:
         """Fulfil the port."""
         return self._node[-1:] == [self]
 
+    def others(self) -> int:
+        """Fulfil the port."""
+        return sum(other is not self for other in self._node)
+
     def leave(self) -> None:
         """Fulfil the port."""
         if self in self._node:

@@ -67,11 +67,24 @@ class StateFolder(Generic[RecordT]):
 
     def peek(self) -> dict[str, RecordT]:
         """Read what can be read and touch nothing: for whoever is not the driver itself."""
-        records = {}
+        return dict(self.inspect().records)
+
+    def inspect(self) -> Loaded[RecordT]:
+        """Tell what :meth:`load` would find, and touch nothing.
+
+        ``set_aside`` are those of before; what would be set aside now has a warning.
+        """
+        records: dict[str, RecordT] = {}
+        warnings = []
         for path in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else ():
-            with contextlib.suppress(OSError, ValueError, RecursionError, msgspec.MsgspecError):
+            try:
                 records[path.stem] = self._read(path)
-        return records
+            except FileNotFoundError:
+                continue  # removed since it was listed
+            except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+                warnings.append(f"{path} is not a record of this driver ({error})")
+        aside = {path.stem for path in self._folder.glob("*.corrupt")}
+        return Loaded(records, tuple(warnings), frozenset(aside - records.keys()))
 
     def save(self, key: str, record: RecordT) -> None:
         """Fulfil the port."""

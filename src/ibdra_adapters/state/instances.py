@@ -85,6 +85,14 @@ class FileSuccession:
             later = [path for path in self._folder.iterdir() if path.name > self._path.name]
             return not any(_is_alive(path) for path in later)
 
+    def others(self) -> int:
+        """Fulfil the port."""
+        with _failing("read", self._folder):
+            if not self._folder.is_dir():
+                return 0
+            others = [path for path in self._folder.iterdir() if path != self._path]
+            return sum(_is_locked(path) for path in others)
+
     def leave(self) -> None:
         """Fulfil the port."""
         if self._handle is not None and self._path is not None:
@@ -95,6 +103,14 @@ class FileSuccession:
 
 
 def _is_alive(path: Path) -> bool:
+    """Tell whether its process lives; the file of one that died is removed."""
+    if _is_locked(path):
+        return True
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _is_locked(path: Path) -> bool:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:  # it just left
@@ -104,7 +120,6 @@ def _is_alive(path: Path) -> bool:
     except BlockingIOError:
         return True
     else:
-        path.unlink(missing_ok=True)
         return False
     finally:
         os.close(handle)

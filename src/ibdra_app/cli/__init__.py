@@ -14,8 +14,10 @@ import click
 from ibdra_domain.errors import IbdraError
 
 _COMMANDS = {
+    "cleanup": "remove the driver from this node: devices home, no trace left",
     "demo": "the driver's whole job on a simulated machine",
     "devices": "the InfiniBand devices of this node",
+    "doctor": "is this node fit, and what is to be done",
     "install-hook": "put the program that container runtimes run on this host",
     "match": "which devices a claim's CEL selectors accept, and why not the others",
     "provision": "make VFs on this node's PFs, with GUIDs",

@@ -1,15 +1,17 @@
-"""Options that several commands share: where facts come from, which VFs are wanted."""
+"""Options that several commands share: where facts come from, which VFs are wanted, places."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from ibdra_app.settings import Settings
+from ibdra_app.sources import node_name
+from ibdra_domain.container_edits import HookSettings
 from ibdra_domain.provisioning import PfOverride
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
@@ -50,6 +52,101 @@ def settings_from(
     return Settings(
         node=node, sysfs_root=sysfs_root, simulate=simulate, include_ethernet=include_ethernet
     )
+
+
+_DEFAULTS = Settings()
+_folder = click.Path(path_type=Path, file_okay=False)
+
+
+def node_option(command: CommandT) -> CommandT:
+    """Add ``--node``."""
+    return click.option(
+        "--node", default=node_name, envvar="NODE_NAME", metavar="NAME", help="The node's name."
+    )(command)
+
+
+def kubeconfig_options(command: CommandT) -> CommandT:
+    """Add ``--kubeconfig`` and ``--context``."""
+    for option in (
+        click.option(
+            "--context",
+            "kube_context",
+            metavar="NAME",
+            help="Which of the kubeconfig's contexts.  [default: its current one]",
+        ),
+        click.option(
+            "--kubeconfig",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            envvar="KUBECONFIG",
+            metavar="FILE",
+            help="How to reach the cluster; without it, by the pod's service account.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def place_options(command: CommandT) -> CommandT:
+    """Add ``--kubelet-dir``, ``--cdi-dir``, ``--state-dir``, ``--run-dir`` and ``--hook``."""
+    for option in (
+        click.option(
+            "--hook",
+            "hook_path",
+            default=_DEFAULTS.hook.path,
+            show_default=True,
+            metavar="FILE",
+            help="The attach hook, as the host sees it (`ibdra install-hook` puts it there).",
+        ),
+        click.option(
+            "--run-dir",
+            type=_folder,
+            default=_DEFAULTS.run_folder,
+            show_default=True,
+            metavar="DIR",
+            help="Where the hook's socket and marks are; the same path here and on the host.",
+        ),
+        click.option(
+            "--state-dir",
+            type=_folder,
+            default=_DEFAULTS.state_folder,
+            show_default=True,
+            metavar="DIR",
+            help="Where records go; on a disk of the host.",
+        ),
+        click.option(
+            "--cdi-dir",
+            type=_folder,
+            default=_DEFAULTS.cdi_folder,
+            show_default=True,
+            metavar="DIR",
+            help="Where CDI specs go; the container runtime must read it.",
+        ),
+        click.option(
+            "--kubelet-dir",
+            type=_folder,
+            default=_DEFAULTS.kubelet_folder,
+            show_default=True,
+            metavar="DIR",
+            help="The kubelet's folder.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def places_from(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of the places; the hook is told what it does not take for granted."""
+    told = Settings(run_folder=options["run_dir"].absolute())
+    hook: tuple[str, ...] = ()
+    if told.run_folder != _DEFAULTS.run_folder:
+        hook = ("--socket", str(told.hook_socket), "--marks", str(told.marks_folder))
+    return {
+        "kubelet_folder": options["kubelet_dir"],
+        "cdi_folder": options["cdi_dir"],
+        "state_folder": options["state_dir"],
+        "run_folder": told.run_folder,
+        "hook": HookSettings(path=options["hook_path"], options=hook),
+    }
 
 
 _OVERRIDE = re.compile(r"(?P<pattern>.+)=(?P<count>\d{1,5})\Z", re.ASCII)

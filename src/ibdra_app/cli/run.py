@@ -8,12 +8,17 @@ from typing import Any
 import click
 
 from ibdra_app.cli.logs import LogFormat, set_up_logs
-from ibdra_app.cli.options import vf_options
+from ibdra_app.cli.options import (
+    kubeconfig_options,
+    node_option,
+    place_options,
+    places_from,
+    vf_options,
+)
 from ibdra_app.cli.services import service_options
 from ibdra_app.container import wired
 from ibdra_app.settings import KubeSource, Settings
-from ibdra_app.sources import node_name, wanted_vfs
-from ibdra_domain.container_edits import HookSettings
+from ibdra_app.sources import wanted_vfs
 from ibdra_domain.hardware import IsolationDemand
 from ibdra_domain.health import TaintEffect
 
@@ -22,9 +27,7 @@ _folder = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command("run")
-@click.option(
-    "--node", default=node_name, envvar="NODE_NAME", metavar="NAME", help="The node's name."
-)
+@node_option
 @click.option(
     "--kube",
     type=click.Choice([source.value for source in KubeSource]),
@@ -32,19 +35,7 @@ _folder = click.Path(path_type=Path, file_okay=False)
     show_default=True,
     help="Where claims come from and slices go.  memory: from --claims, and nowhere.",
 )
-@click.option(
-    "--kubeconfig",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    envvar="KUBECONFIG",
-    metavar="FILE",
-    help="How to reach the cluster; without it, by the pod's service account.",
-)
-@click.option(
-    "--context",
-    "kube_context",
-    metavar="NAME",
-    help="Which of the kubeconfig's contexts.  [default: its current one]",
-)
+@kubeconfig_options
 @click.option(
     "--claims",
     "claims_folder",
@@ -92,46 +83,7 @@ _folder = click.Path(path_type=Path, file_okay=False)
 )
 @service_options
 @click.option("--umad", is_flag=True, help="Give ordinary claims their port's umad node too.")
-@click.option(
-    "--kubelet-dir",
-    type=_folder,
-    default=_DEFAULTS.kubelet_folder,
-    show_default=True,
-    metavar="DIR",
-    help="The kubelet's folder.",
-)
-@click.option(
-    "--cdi-dir",
-    type=_folder,
-    default=_DEFAULTS.cdi_folder,
-    show_default=True,
-    metavar="DIR",
-    help="Where CDI specs go; the container runtime must read it.",
-)
-@click.option(
-    "--state-dir",
-    type=_folder,
-    default=_DEFAULTS.state_folder,
-    show_default=True,
-    metavar="DIR",
-    help="Where records go; on a disk of the host.",
-)
-@click.option(
-    "--run-dir",
-    type=_folder,
-    default=_DEFAULTS.run_folder,
-    show_default=True,
-    metavar="DIR",
-    help="Where the hook's socket and marks are; the same path here and on the host.",
-)
-@click.option(
-    "--hook",
-    "hook_path",
-    default=_DEFAULTS.hook.path,
-    show_default=True,
-    metavar="FILE",
-    help="The attach hook, as the host sees it (`ibdra install-hook` puts it there).",
-)
+@place_options
 @click.option(
     "--instance",
     envvar="POD_UID",
@@ -157,16 +109,10 @@ def command(*, verbose: bool, log_format: str, **options: Any) -> None:
         asyncio.run(_until_stopped(container))
 
 
-def _settings(
-    *, run_dir: Path, hook_path: str, isolation: str, umad: bool, kube: str, **rest: Any
-) -> Settings:
-    """Fill the settings; the helper is told only what it would not take for granted."""
+def _settings(*, isolation: str, umad: bool, kube: str, **rest: Any) -> Settings:
+    """Fill the settings."""
     if KubeSource(kube) is KubeSource.CLUSTER and rest["claims_folder"] is not None:
         raise click.UsageError("--claims stands for an API server: give --kube=memory with it")
-    options: tuple[str, ...] = ()
-    told = Settings(run_folder=run_dir.absolute())
-    if told.run_folder != _DEFAULTS.run_folder:
-        options = ("--socket", str(told.hook_socket), "--marks", str(told.marks_folder))
     return Settings(
         node=rest["node"],
         simulate=rest["simulate"],
@@ -175,12 +121,8 @@ def _settings(
         kubeconfig=rest["kubeconfig"],
         kube_context=rest["kube_context"],
         claims_folder=rest["claims_folder"],
-        kubelet_folder=rest["kubelet_dir"],
-        cdi_folder=rest["cdi_dir"],
-        state_folder=rest["state_dir"],
         instance=rest["instance"],
-        run_folder=told.run_folder,
-        hook=HookSettings(path=hook_path, options=options),
+        **places_from(rest),
         isolation=IsolationDemand(isolation),
         with_umad=umad,
         counters=rest["counters"],

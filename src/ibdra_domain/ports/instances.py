@@ -31,5 +31,8 @@ class Succession(Protocol):
     def leads(self) -> bool:
         """Tell whether no later one is alive; one that has not entered leads nobody."""
 
+    def others(self) -> int:
+        """Count the others that are alive; changes nothing."""
+
     def leave(self) -> None:
         """Step back; a process that dies does so, too."""

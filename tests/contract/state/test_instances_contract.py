@@ -123,6 +123,27 @@ def test_the_last_that_entered_leads(successions: Successions) -> None:
     assert not new.leads()
 
 
+def test_others_are_counted_and_nothing_is_changed(successions: Successions) -> None:
+    """Those that entered and live, this one left out; whoever asks need not have entered."""
+    first, second, asking = successions(), successions(), successions()
+    assert 0 == asking.others()
+    first.enter()
+    second.enter()
+    assert (1, 1, 2) == (first.others(), second.others(), asking.others())
+    second.leave()
+    assert (0, 1, 1) == (first.others(), second.others(), asking.others())
+
+
+def test_the_dead_are_not_counted(tmp_path: Path) -> None:
+    """What a killed process left is no process, and stays where it is."""
+    folder = tmp_path / "instances"
+    folder.mkdir()
+    dead = folder / "00000000000000000001-00000000"
+    dead.touch()
+    assert 0 == FileSuccession(folder).others()
+    assert dead.exists()
+
+
 def test_entering_twice_is_entering_once(successions: Successions) -> None:
     """It does not overtake those that came in between."""
     old, new = successions(), successions()

@@ -295,3 +295,19 @@ def test_peeking_reads_what_can_be_read_and_touches_nothing(tmp_path: Path) -> N
     before = sorted(tmp_path.iterdir())
     assert {UID: prepared_record(UID)} == folder.peek()
     assert before == sorted(tmp_path.iterdir())
+
+
+def test_inspecting_tells_all_and_touches_nothing(
+    store: StateFolder[ClaimRecord], folder: Path, raw: bytes
+) -> None:
+    """Good records, a line about each bad one, what was set aside before; files stay."""
+    assert Loaded({}) == StateFolder(folder / "none", ClaimRecord).inspect()
+    (folder / FILE).write_bytes(raw[:-9])
+    (folder / "old.corrupt").write_bytes(b"")
+    before = names_in(folder)
+    found = store.inspect()
+    assert (OTHER,) == tuple(found.records)
+    assert frozenset({"old"}) == found.set_aside
+    (line,) = found.warnings
+    assert line.startswith(f"{folder / FILE} is not a record of this driver")
+    assert before == names_in(folder)

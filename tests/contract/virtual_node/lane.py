@@ -32,6 +32,8 @@ IN_GUEST: dict[Wanted, tuple[str, ...]] = {
         *_BOTH,
         f"{_OWN}/test_guest_adapters.py",
         f"{_OWN}/test_guest_run.py",
+        f"{_OWN}/test_guest_doctor.py",
+        f"{_OWN}/test_guest_cleanup.py",
         "tests/contract/sysfs/test_sysfs_contract.py",
         "tests/contract/verbs/test_verbs_contract.py",
         "tests/contract/verbs/test_verbs_events.py",
