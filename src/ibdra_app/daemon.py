@@ -117,7 +117,8 @@ class Daemon:
             else:
                 return True
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), ASK_AGAIN)
+                async with asyncio.timeout(ASK_AGAIN):
+                    await stop.wait()
         return False
 
 

@@ -126,6 +126,7 @@ class _Waker:
 
 async def _one_of(woken: asyncio.Event, seconds: float) -> None:
     try:
-        await asyncio.wait_for(woken.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await woken.wait()
     except TimeoutError:
         return

@@ -60,7 +60,8 @@ async def run_webhook(
             _log.info("stopping")
             server.retire()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(at_once.wait(), settings.linger)
+                async with asyncio.timeout(settings.linger):
+                    await at_once.wait()
         finally:
             watching.cancel()
     _log.info("stopped")

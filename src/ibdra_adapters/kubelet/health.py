@@ -68,7 +68,8 @@ class HealthService:
                 devices = self._source.health()
                 yield version.response(devices)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), silence(devices, version=version))
+                    async with asyncio.timeout(silence(devices, version=version)):
+                        await woken.wait()
         finally:
             unsubscribe()
             self._streams.discard(woken)

@@ -110,7 +110,8 @@ class HealthServer:
                 last = status
                 yield _Response(status=status)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), LOOK_EVERY)
+                async with asyncio.timeout(LOOK_EVERY):
+                    await self._ended.wait()
 
     async def _serve(self) -> bool:
         # Without so_reuseport: two instances would share the port, and the probes.

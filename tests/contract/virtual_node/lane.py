@@ -31,6 +31,7 @@ IN_GUEST: dict[Wanted, tuple[str, ...]] = {
     "6.1": (
         *_BOTH,
         f"{_OWN}/test_guest_adapters.py",
+        f"{_OWN}/test_guest_health.py",
         f"{_OWN}/test_guest_run.py",
         f"{_OWN}/test_guest_doctor.py",
         f"{_OWN}/test_guest_cleanup.py",

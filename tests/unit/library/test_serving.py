@@ -150,6 +150,7 @@ async def test_without_a_stop_sigterm_ends_it(program: Program) -> None:
     serving_task = program.start(by_signal=True)
     await until(lambda: program.published() == ["a"])
     os.kill(os.getpid(), signal.SIGTERM)
-    await asyncio.wait_for(serving_task, 10)
+    async with asyncio.timeout(10):
+        await serving_task
     loop = asyncio.get_running_loop()
     assert not any(loop.remove_signal_handler(n) for n in (signal.SIGTERM, signal.SIGINT))
