@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 PROFILE ?= dgx-h100
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-domain test-rest test-cluster test-node check format bench lock clean
+.PHONY: help demo test test-domain test-rest test-image test-cluster test-node check format bench image lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -16,7 +16,7 @@ help: ## what there is
 demo: $(READY) ## the driver's whole job on a simulated node (PROFILE=azure-nd-h100-v5 for another)
 	@$(BIN)/ibdra demo --simulate $(PROFILE)
 
-test: test-domain test-rest test-cluster test-node ## all tests that this machine can run; what it cannot is said as a skip
+test: test-domain test-rest test-image test-cluster test-node ## all tests that this machine can run; what it cannot is said as a skip
 
 test-domain: $(READY)
 	$(BIN)/coverage erase
@@ -24,7 +24,10 @@ test-domain: $(READY)
 	$(BIN)/coverage report --fail-under=95
 
 test-rest: $(READY)
-	$(BIN)/pytest -q -n auto tests --ignore=tests/unit/domain --ignore=tests/contract/cluster
+	$(BIN)/pytest -q -n auto tests --ignore=tests/unit/domain --ignore=tests/contract/cluster --ignore=tests/contract/image
+
+test-image: $(READY) ## the container image, built and run (root, Podman, debootstrap)
+	$(BIN)/pytest -q tests/contract/image
 
 # 77 is a skip, with its reason printed; none is allowed where IBDRA_NO_SKIPS is set.
 test-cluster: $(READY) ## real Kubernetes control planes, newest and oldest (Go; the first run builds them)
@@ -39,7 +42,7 @@ check: $(READY) ## lint, format, types, import contracts, generated code
 	$(BIN)/mypy src tests tools benchmarks examples
 	$(BIN)/lint-imports
 	$(BIN)/ibdra validate examples/*.yaml examples/custom_driver/*.yaml
-	@! grep -nE '://|index-url|find-links' constraints.txt tools/protoc-constraints.txt
+	@! grep -nE '://|index-url|find-links' constraints.txt constraints-run.txt tools/protoc-constraints.txt
 	$(BIN)/python tools/generate_protos.py --check
 
 format: $(READY) ## put the code in the project's form
@@ -59,9 +62,14 @@ bench: $(READY) ## time and memory, with the floor beside them
 	PYTHONPATH=tests $(BIN)/python benchmarks/bench_moves.py
 	PYTHONPATH=tests $(BIN)/python benchmarks/bench_cluster.py
 
+image: ## the container image, on Debian's own or on one made here (docs/user/image.md)
+	deploy/image/build.sh
+
 lock: ## choose the newest versions anew (needs uv) and write constraints.txt
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet -o constraints.txt
+	uv pip compile pyproject.toml --constraint constraints.txt --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet -o constraints-run.txt
 
 clean: ## remove what was made here
 	rm -rf $(VENV) .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
