@@ -7,6 +7,10 @@ and none of it may be in the way of what is counted.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 
 from ibdra_app.counts import Counts
@@ -17,8 +21,14 @@ from ibdra_domain.errors import (
     KubeFailed,
     KubeNotFound,
     KubeUnavailable,
+    PortTaken,
 )
 from ibdra_domain.ports.metrics import NodeMetrics
+
+_log = logging.getLogger(__name__)
+
+TRY_AGAIN = 5.0
+"""Seconds until a port that another process has may be free."""
 
 
 def make_metrics(settings: Settings) -> NodeMetrics:
@@ -39,6 +49,43 @@ def make_counts(metrics: NodeMetrics, ledger: Ledger) -> Counts:
         metrics.held(sum(len(claim.moving) for claim in ledger.held()))
 
     return Counts(metrics.action, held)
+
+
+@contextlib.asynccontextmanager
+async def metrics_served(
+    serve: Callable[[], int], *, stop: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Have metrics served meanwhile: at once, or as soon as the port is free.
+
+    In a rolling update two agents are on the host's network, and the one that goes has the
+    port: the other must get ready without it, or the first would never go.  Any other
+    MetricsFailed is raised.
+    """
+
+    async def served() -> bool:
+        try:
+            at = await asyncio.to_thread(serve)
+        except PortTaken as error:
+            _log.debug("%s", error)
+            return False
+        _log.info("metrics at port %d", at)
+        return True
+
+    async def try_again() -> None:
+        while not await served():
+            await asyncio.sleep(TRY_AGAIN)
+
+    trying = None
+    if not await served():
+        _log.warning("no metrics yet: the port is taken; trying again until it is free")
+        trying = asyncio.create_task(try_again(), name="ibdra-metrics-port")
+    try:
+        yield
+    finally:
+        if trying is not None:
+            trying.cancel()
+            await asyncio.wait({trying})
+        await asyncio.to_thread(stop)
 
 
 class ApiCalls:

@@ -39,6 +39,7 @@ one of these.
         ├── HookFailed              the attach hook: its socket, its program, what it asks
         ├── WebhookFailed           the webhook: its port, its certificate, what it is asked
         └── MetricsFailed           the port that metrics are served at
+            └── PortTaken           another process has it
 """
 
 from __future__ import annotations
@@ -200,3 +201,7 @@ class WebhookFailed(PortFailed):
 
 class MetricsFailed(PortFailed):
     """Metrics cannot be served."""
+
+
+class PortTaken(MetricsFailed):
+    """Another process has the port, in a rolling update the instance that goes."""

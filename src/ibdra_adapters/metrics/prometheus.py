@@ -8,6 +8,7 @@ of it, and a device that is gone leaves no series behind.
 
 from __future__ import annotations
 
+import errno
 import platform
 import socket
 import time
@@ -24,7 +25,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from ibdra_domain.admission import OTHER, Outcome
-from ibdra_domain.errors import MetricsFailed
+from ibdra_domain.errors import MetricsFailed, PortTaken
 from ibdra_domain.inventory import Inventory
 from ibdra_domain.manifest_rules import KINDS
 from ibdra_domain.pool import PoolChanges
@@ -63,14 +64,16 @@ class Exposition:
         """Serve at ``/metrics`` in a thread; gives the port, which 0 leaves open.
 
         Without ``bind`` at all addresses, also where there is no IPv6.  Blocks for as long as
-        the machine takes to know its own name.  Raises MetricsFailed.
+        the machine takes to know its own name.  Raises MetricsFailed, PortTaken if another
+        process has the port.
         """
         if self._stop is not None:
             raise MetricsFailed("metrics are served already", remedy="stop that first")
         try:
             server, thread = start_http_server(port, bind or _every(), registry=self.registry)
         except OSError as error:
-            raise MetricsFailed(
+            kind = PortTaken if error.errno == errno.EADDRINUSE else MetricsFailed
+            raise kind(
                 f"metrics cannot be served at port {port} of {bind or 'any address'} "
                 f"({(error.strerror or str(error)).lower()})",
                 remedy="choose another with --metrics-port or --metrics-bind",

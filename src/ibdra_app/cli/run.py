@@ -139,8 +139,12 @@ def _settings(*, isolation: str, umad: bool, kube: str, **rest: Any) -> Settings
 
 async def _until_stopped(container: Any) -> None:
     import asyncio
+    import contextlib
+    import functools
     import logging
     import signal
+
+    from ibdra_app.measuring import metrics_served
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -148,12 +152,9 @@ async def _until_stopped(container: Any) -> None:
         loop.add_signal_handler(number, stop.set)
     settings, metrics = container.settings(), container.metrics()
     log = logging.getLogger(__name__)
-    if settings.metrics_port is not None:
-        at = await asyncio.to_thread(metrics.serve, settings.metrics_port, settings.metrics_bind)
-        log.info("metrics at port %d", at)
-    try:
-        await container.daemon().run(stop)
-    finally:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(lambda: log.info("done since the start: %s", container.counts()))
         if settings.metrics_port is not None:
-            await asyncio.to_thread(metrics.stop)
-        log.info("done since the start: %s", container.counts())
+            serve = functools.partial(metrics.serve, settings.metrics_port, settings.metrics_bind)
+            await stack.enter_async_context(metrics_served(serve, stop=metrics.stop))
+        await container.daemon().run(stop)
