@@ -44,6 +44,7 @@ check: $(READY) ## lint, format, types, import contracts, generated code
 	$(BIN)/ibdra validate examples/*.yaml examples/custom_driver/*.yaml
 	@! grep -nE '://|index-url|find-links' constraints.txt constraints-run.txt tools/protoc-constraints.txt
 	$(BIN)/python tools/generate_protos.py --check
+	$(BIN)/python tools/generate_configuration.py --check
 
 format: $(READY) ## put the code in the project's form
 	$(BIN)/ruff format .

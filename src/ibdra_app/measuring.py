@@ -72,8 +72,10 @@ async def metrics_served(
         return True
 
     async def try_again() -> None:
-        while not await served():
+        while True:
             await asyncio.sleep(TRY_AGAIN)
+            if await served():
+                return
 
     trying = None
     if not await served():

@@ -42,13 +42,15 @@ class HealthServer:
     Parameters
     ----------
     address, port:
-        Where; an IPv6 address in brackets, and port 0 for any free one.
+        Where; an IPv6 address with or without brackets, and port 0 for any free one.
     checks:
         By service; ``""`` is the server as a whole.
     """
 
     def __init__(self, address: str, port: int, *, checks: Mapping[str, Check]) -> None:
-        self._target = f"{address}:{port}"
+        # A pod's own address, as its environment has it, comes without brackets.
+        bare = ":" in address and not address.startswith("[")
+        self._target = f"[{address}]:{port}" if bare else f"{address}:{port}"
         self._checks = {name: _Shared(name, check) for name, check in checks.items()}
         self._server: grpc.aio.Server | None = None
         self._trying: asyncio.Task[None] | None = None

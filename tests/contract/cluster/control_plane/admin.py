@@ -6,9 +6,10 @@ Without a kubelet nobody says that a node is ready or that a pod has ended.  The
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 
-from contract.cluster.control_plane.api import Api, Json
+from contract.cluster.control_plane.api import Api, ApiError, Json
 from contract.cluster.control_plane.objects import Objects, wait_until
 
 _ALLOCATABLE = {"cpu": "64", "memory": "256Gi", "pods": "250", "ephemeral-storage": "1Ti"}
@@ -92,8 +93,12 @@ class Admin(Objects):
         self.patch("Pod", pod, status, namespace=namespace, subresource="status")
 
     def delete_pod(self, pod: str, *, namespace: str) -> None:
-        """Delete a pod for good, as its kubelet does when it has ended."""
-        self.delete("Pod", pod, namespace=namespace, grace=0)
+        """Delete a pod for good, as its kubelet does when it has ended; it may be gone already."""
+        try:
+            self.delete("Pod", pod, namespace=namespace, grace=0)
+        except ApiError as error:  # a controller that lost its owner was quicker
+            if error.code != HTTPStatus.NOT_FOUND:
+                raise
 
     def end_pods(self, namespace: str) -> None:
         """Delete a namespace's pods and wait until their kubelet has let them go."""

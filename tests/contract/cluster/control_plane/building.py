@@ -1,4 +1,4 @@
-"""Kubernetes' and etcd's commands, built from their Go modules.
+"""Kubernetes', etcd's and Helm's commands, built from their Go modules.
 
 Why: the behaviour that tests must see (what a server drops, defaults, refuses) is in the code
 that clusters run, not in a model of it.  Go is the only tool needed.  A release is a folder
@@ -126,11 +126,25 @@ def containerd() -> Build:
     )
 
 
+def helm() -> Build:
+    """Say how the program that installs charts is built."""
+    module = MODULES / "helm"
+    package = "helm.sh/helm/v4"
+    version = _required(module, package)
+    return Build(
+        name=f"Helm {version}",
+        module=module,
+        version=version,
+        packages={"helm": f"{package}/cmd/helm"},
+        ldflags=f"-s -w -X {package}/internal/version.version={version}",
+    )
+
+
 def all_builds() -> tuple[Build, ...]:
     """List all that the tests want."""
     everything = (*_CONTROL_PLANE, "kubelet")
     kubernetes_builds = [kubernetes(minor, everything) for minor in kubernetes_minors()]
-    return (etcd(), *kubernetes_builds, containerd())
+    return (etcd(), *kubernetes_builds, containerd(), helm())
 
 
 def check_machine() -> None:

@@ -1,0 +1,95 @@
+{{- define "ibdra.fullname" -}}
+{{- .Values.fullnameOverride | default .Release.Name | trunc 45 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "ibdra.node" -}}
+{{ include "ibdra.fullname" . }}-kubelet-plugin
+{{- end }}
+
+{{- define "ibdra.webhook" -}}
+{{ include "ibdra.fullname" . }}-webhook
+{{- end }}
+
+{{- define "ibdra.node.serviceAccount" -}}
+{{ .Values.kubeletPlugin.serviceAccount.name | default (include "ibdra.node" .) }}
+{{- end }}
+
+{{- define "ibdra.webhook.serviceAccount" -}}
+{{ .Values.webhook.serviceAccount.name | default (include "ibdra.webhook" .) }}
+{{- end }}
+
+{{- define "ibdra.webhook.secret" -}}
+{{- if eq .Values.webhook.certificate.mode "secret" -}}
+{{ required "webhook.certificate.existingSecret: name the Secret that mode \"secret\" is about" .Values.webhook.certificate.existingSecret }}
+{{- else -}}
+{{ include "ibdra.webhook" . }}-tls
+{{- end }}
+{{- end }}
+
+{{/* What selects the pods of a part; call it with (list . "part"). */}}
+{{- define "ibdra.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: ibdra
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* Labels of an object of a part; call it with (list . "part"). */}}
+{{- define "ibdra.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "ibdra.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version | replace "+" "_" }}
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "ibdra.image" -}}
+{{- $image := .Values.image -}}
+{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{/* The agent's security context. */}}
+{{- define "ibdra.node.securityContext" -}}
+{{- $plugin := .Values.kubeletPlugin -}}
+runAsUser: 0
+runAsNonRoot: false
+readOnlyRootFilesystem: true
+{{- if $plugin.privileged }}
+privileged: true
+{{- else }}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+  {{- with $plugin.capabilities }}
+  add: {{ toJson . }}
+  {{- end }}
+{{- with $plugin.seccompProfile }}
+seccompProfile:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with $plugin.appArmorProfile }}
+appArmorProfile:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $plugin.seLinuxOptions }}
+seLinuxOptions:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "ibdra.node.guids" -}}
+{{- $guids := .Values.kubeletPlugin.guids -}}
+{{- if and $guids.toml $guids.existingConfigMap }}
+{{- fail "kubeletPlugin.guids: give toml or existingConfigMap, not both" }}
+{{- end }}
+{{- if $guids.existingConfigMap -}}
+{{ $guids.existingConfigMap }}
+{{- else if $guids.toml -}}
+{{ include "ibdra.node" . }}-guids
+{{- end }}
+{{- end }}

@@ -1,0 +1,288 @@
+"""The Helm chart: what it renders is taken by real API servers, and its rights are enough."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from contract.cluster.charts import (
+    CHART,
+    FOREIGN,
+    RELEASE,
+    ROOT,
+    VALUES,
+    Helm,
+    arguments_of,
+    crd,
+    installed,
+    text_of,
+)
+from contract.cluster.control_plane import building
+from contract.cluster.control_plane.admin import Admin
+from contract.cluster.control_plane.api import ApiError
+from contract.cluster.control_plane.objects import wait_until
+from contract.cluster.control_plane.running import ControlPlane
+from ibdra_app.cli.install_hook import command as install_hook
+from ibdra_app.cli.run import command as run
+from ibdra_app.cli.webhook import command as webhook
+
+Json = dict[str, Any]
+_COMMANDS = {"run": run, "webhook": webhook, "install-hook": install_hook}
+_METRIC = re.compile(r"\bibdra_[a-z_]+")
+every_set = pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+
+
+@pytest.fixture
+def helm(tmp_path: Path) -> Helm:
+    """Give Helm without a cluster."""
+    try:
+        return Helm(tmp_path)
+    except building.Lacking as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def foreign(admin: Admin) -> None:
+    """Have the kinds of the Prometheus operator and of cert-manager."""
+    for each in FOREIGN:
+        made = admin.apply(crd(*each))
+        admin.wait_for(
+            "CustomResourceDefinition",
+            made["metadata"]["name"],
+            lambda seen: "Established" in text_of(seen.get("status", {}).get("conditions")),
+        )
+
+
+def test_it_passes_helms_own_rules(helm: Helm) -> None:
+    """With its default values and its schema, warnings included."""
+    assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART))
+
+
+@every_set
+def test_the_programs_take_their_arguments(helm: Helm, values: Json) -> None:
+    """Each container's arguments are options of its command."""
+    objects = helm.rendered(values, version="1.37.0", namespace="ib")
+    kinds = [each["kind"] for each in objects]
+    lines = [line for kind in ("DaemonSet", "Deployment") if kind in kinds
+             for line in arguments_of(objects, kind)]  # fmt: skip
+    assert lines
+    for name, *options in lines:
+        told = [each.replace("$(HOST_IP)", "192.0.2.7") for each in options]
+        told = [re.sub(r"=(/etc/ibdra/\S+)$", f"={CHART}/Chart.yaml", each) for each in told]
+        told = [re.sub(r"^--source=.*", f"--source={CHART}/Chart.yaml", each) for each in told]
+        with click.Context(_COMMANDS[name]) as context:
+            _COMMANDS[name].parse_args(context, told)
+
+
+@pytest.mark.usefixtures("foreign")
+@every_set
+def test_every_object_is_taken_by_a_real_server(
+    helm: Helm, admin: Admin, control_plane: ControlPlane, namespace: str, values: Json
+) -> None:
+    """No unknown field, no wrong type, nothing that the server would refuse."""
+    version = control_plane.version
+    objects = helm.rendered(values, version=version, namespace=namespace)
+    assert objects
+    made: list[Json] = []
+    try:
+        for each in sorted(objects, key=lambda o: o["kind"] != "ServiceAccount"):
+            made.append(admin.apply(each))  # noqa: PERF401 - what was made before a failure goes
+    finally:
+        for each in made:
+            admin.delete(
+                each["kind"], each["metadata"]["name"], namespace=each["metadata"].get("namespace")
+            )
+
+
+def test_the_install_line_works_and_an_upgrade_keeps_the_certificate(
+    tmp_path: Path, admin: Admin, control_plane: ControlPlane
+) -> None:
+    """As the README has it; what is removed leaves nothing but the namespace."""
+    space = RELEASE
+    helm = Helm(tmp_path, kubeconfig=control_plane.kubeconfig)
+    try:
+        with installed(helm, space, "--set", "kubeletPlugin.numVFs=8"):
+            secret = admin.get("Secret", f"{RELEASE}-webhook-tls", namespace=space)["data"]
+            agent = admin.get("DaemonSet", f"{RELEASE}-kubelet-plugin", namespace=space)
+            assert "--num-vfs=8" in text_of(agent)
+            with installed(helm, space, "--set", "kubeletPlugin.numVFs=4"):
+                kept = admin.get("Secret", f"{RELEASE}-webhook-tls", namespace=space)["data"]
+                hook = admin.get("ValidatingWebhookConfiguration", f"{RELEASE}-webhook")
+                assert secret == kept
+                assert secret["ca.crt"] == hook["webhooks"][0]["clientConfig"]["caBundle"]
+            helm("upgrade", "-i", "--namespace", space, RELEASE, "deploy/helm/ibdra")
+        kinds = (
+            *("ClusterRole", "ClusterRoleBinding", "DeviceClass"),
+            *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
+            "ValidatingWebhookConfiguration",
+        )
+        left = [
+            (kind, each["metadata"]["name"])
+            for kind in kinds
+            for each in admin.list(kind)
+            if each["metadata"].get("labels", {}).get("app.kubernetes.io/instance") == RELEASE
+        ]
+        assert [] == left
+        assert () == tuple(admin.list("Secret", namespace=space))
+    finally:
+        admin.delete_namespace(space)
+
+
+def test_a_wrong_value_is_refused_by_its_name(helm: Helm) -> None:
+    """Before anything is sent."""
+    for wrong, named in (
+        ({"kubeletPlugin": {"numVfs": 8}}, "numVfs"),
+        ({"kubeletPlugin": {"numVFs": -1}}, "/kubeletPlugin/numVFs"),
+        ({"kubeletPlugin": {"rdmaIsolation": "strict"}}, "/kubeletPlugin/rdmaIsolation"),
+        ({"webhook": {"certificate": {"mode": "none"}}}, "/webhook/certificate/mode"),
+    ):
+        said = helm("template", "x", str(CHART), values=wrong, fails=True)
+        assert named in said
+    secret = {"webhook": {"certificate": {"mode": "secret"}}}
+    assert "existingSecret" in helm("template", "x", str(CHART), values=secret, fails=True)
+
+
+def test_no_privilege_is_asked_for_unless_it_is_wanted(helm: Helm) -> None:
+    """Three capabilities by name, and all others dropped."""
+    for wanted in (False, True):
+        values = {"kubeletPlugin": {"privileged": wanted}}
+        objects = helm.rendered(values, version="1.37.0", namespace="ib")
+        pod = next(o for o in objects if o["kind"] == "DaemonSet")["spec"]["template"]["spec"]
+        context = pod["containers"][0]["securityContext"]
+        assert wanted == context.get("privileged", False)
+        if not wanted:
+            named = {"drop": ["ALL"], "add": ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]}
+            assert named == context["capabilities"]
+
+
+def test_its_classes_are_those_of_the_examples(helm: Helm) -> None:
+    """Same names, same selectors."""
+
+    def chosen(objects: list[Json]) -> dict[str, str]:
+        return {
+            each["metadata"]["name"]: " ".join(
+                each["spec"]["selectors"][0]["cel"]["expression"].split()
+            )
+            for each in objects
+            if each["kind"] == "DeviceClass"
+        }
+
+    examples = list(yaml.safe_load_all((ROOT / "examples/device-classes.yaml").read_text()))
+    assert chosen(examples) == chosen(helm.rendered({}, version="1.37.0", namespace="ib"))
+
+
+@pytest.mark.parametrize(
+    ("version", "granular"), [("1.34.4", False), ("1.36.0", True), ("1.37.2", True)]
+)
+def test_the_granular_right_goes_by_the_version(
+    helm: Helm, version: str, *, granular: bool
+) -> None:
+    """A server that does not know it is not asked for it."""
+    objects = helm.rendered({}, version=version, namespace="ib")
+    role = next(each for each in objects if each["kind"] == "ClusterRole")
+    assert granular == ("resourceclaims/driver" in text_of(role))
+
+
+def a_slice(node: str, *, driver: str = "ib.sigs.k8s.io") -> Json:
+    """Describe an empty slice of a node."""
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceSlice",
+        "metadata": {"name": f"{node}-{driver}"},
+        "spec": {
+            "driver": driver,
+            "nodeName": node,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+            "devices": [],
+        },
+    }
+
+
+@pytest.fixture
+def agent(
+    tmp_path: Path, admin: Admin, control_plane: ControlPlane, namespace: str, node: str
+) -> Callable[[], Admin]:
+    """Install the rights; give who has a token of the agent's pod on the node."""
+    helm = Helm(tmp_path)
+    objects = helm.rendered({}, version=control_plane.version, namespace=namespace)
+    rights = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
+    for each in objects:
+        if each["kind"] in rights or each["kind"].startswith("ValidatingAdmissionPolicy"):
+            admin.apply(each)
+    account = f"{RELEASE}-kubelet-plugin"
+    pod = admin.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "agent", "namespace": namespace},
+            "spec": {
+                "serviceAccountName": account,
+                "nodeName": node,
+                "containers": [{"name": "agent", "image": "none.invalid/none"}],
+            },
+        }
+    )
+    bound = ("agent", pod["metadata"]["uid"])
+    return lambda: Admin.of(control_plane.service_account_kubeconfig(namespace, account, pod=bound))
+
+
+def test_an_agent_may_do_its_work_and_no_more(
+    admin: Admin, agent: Callable[[], Admin], namespace: str, node: str
+) -> None:
+    """Its own node's slices; not another node's, another driver's, nor anybody's secrets."""
+    other = admin.register_node(f"{node}-x")["metadata"]["name"]
+    theirs = admin.create(a_slice(other))
+    ours = agent()
+    try:
+
+        def is_held() -> bool:  # a policy counts some moments after it is made
+            try:
+                ours.create(a_slice(other, driver="y.example.com"))
+            except ApiError as error:
+                return "of that node only" in str(error)
+            admin.delete("ResourceSlice", f"{other}-y.example.com")
+            return False
+
+        wait_until(is_held, what="the policy counts")
+        made = ours.create(a_slice(node))
+        made["metadata"]["labels"] = {"a": "b"}
+        ours.replace(made)
+        ours.delete("ResourceSlice", made["metadata"]["name"])
+        ours.get("Node", node)
+        with pytest.raises(ApiError, match=f"agent on node {node} may write"):
+            ours.delete("ResourceSlice", theirs["metadata"]["name"])
+        with pytest.raises(ApiError, match=r"of the driver ib\.sigs\.k8s\.io only"):
+            ours.create(a_slice(node, driver="x.example.com"))
+        for kind, space in (("Secret", namespace), ("Pod", namespace), ("Node", None)):
+            with pytest.raises(ApiError, match="cannot list"):
+                ours.list(kind, namespace=space)
+    finally:
+        admin.delete("ResourceSlice", theirs["metadata"]["name"])
+        admin.delete("Node", other)
+        for kind in ("ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy",
+                     "ClusterRoleBinding", "ClusterRole"):  # fmt: skip
+            admin.delete(kind, f"{RELEASE}-kubelet-plugin")
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_there_are() -> None:
+    """Each name is in the table of docs/user/monitoring.md, which a test holds to the program."""
+    known = set(_METRIC.findall((ROOT / "docs/user/monitoring.md").read_text()))
+    texts = [*CHART.glob("*.yaml"), *(CHART / "dashboards").glob("*.json")]
+    asked = {name for path in texts for name in _METRIC.findall(path.read_text())}
+    plain = {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked}
+    assert len(plain) > 8
+    assert set() == plain - {re.sub(r"_(bucket|count|sum)$", "", name) for name in known}
+
+
+def test_the_chart_is_of_the_programs_version() -> None:
+    """The image that it names by default is that of this tree."""
+    project = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert project is not None
+    assert project[1] == chart["version"] == chart["appVersion"]
