@@ -10,9 +10,11 @@ shift, and answers with the kernel's errno.  Each behaviour was measured on stoc
 from __future__ import annotations
 
 import errno
+import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
+from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
@@ -37,6 +39,22 @@ NSFS_DEVICE = 4
 FIRST_INODE = 4026532200
 LOOPBACK_INDEX = 1
 
+ParamsT = ParamSpec("ParamsT")
+ResultT = TypeVar("ResultT")
+
+
+def _alone(
+    change: Callable[Concatenate[FakeKernel, ParamsT], ResultT],
+) -> Callable[Concatenate[FakeKernel, ParamsT], ResultT]:
+    """Let a change of the machine happen at one time, as the kernel's own locks do."""
+
+    @functools.wraps(change)
+    def locked(self: FakeKernel, /, *args: ParamsT.args, **kwargs: ParamsT.kwargs) -> ResultT:
+        with self.lock:
+            return change(self, *args, **kwargs)
+
+    return locked
+
 
 class FakeKernel:
     """Namespaces, RDMA devices, interfaces and character devices of one machine.
@@ -50,7 +68,8 @@ class FakeKernel:
     return_delay:
         Seconds until what was in a dead namespace is at home; real kernels take 0.1.
 
-    ``lock`` is for whoever calls from several threads: the ports and the events take it.
+    ``lock`` is for whoever reads, or does several things at once, beside other threads: the
+    ports and the events take it.  What happens to the machine itself happens under it.
     """
 
     def __init__(
@@ -80,6 +99,7 @@ class FakeKernel:
 
     # -- the machine -----------------------------------------------------------------
 
+    @_alone
     def add_device(
         self, name: str, *, pci: PciAddress, ports: tuple[FakePort, ...], up: bool = True
     ) -> None:
@@ -92,6 +112,7 @@ class FakeKernel:
                 self._new_link(device, port, self.init_netns, name=port.netdev, up=up)
         self._tell(device)
 
+    @_alone
     def remove_device(self, name: str) -> None:
         """Take an RDMA device away, as unbinding its driver does; the PCI function stays."""
         device = self.devices.pop(name)
@@ -100,6 +121,7 @@ class FakeKernel:
         device.minors = {}
         self._tell(device)
 
+    @_alone
     def start_process(self, netns: NetnsId | None = None) -> int:
         """Start a process, in a new namespace of its own or in one there is; give its pid."""
         if netns is None:
@@ -108,6 +130,7 @@ class FakeKernel:
         self.processes[self._next_pid] = netns
         return self._next_pid
 
+    @_alone
     def end_process(self, pid: int) -> None:
         """End a process; its namespace dies with the last one that holds it."""
         netns = self.processes.pop(pid, None)
@@ -177,6 +200,7 @@ class FakeKernel:
         """Tell the simulated time, in seconds: it passes only while somebody waits."""
         return self._now
 
+    @_alone
     def let_time_pass(self, seconds: float) -> None:
         """Go on to the next thing that happens by itself, or by that many seconds."""
         until = self._now + max(seconds, 0.0)

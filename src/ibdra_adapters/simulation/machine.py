@@ -91,8 +91,9 @@ class SimulatedMachine:
 
     def change(self, hca: SimulatedHca) -> None:
         """Change what the ports of a bound function are like."""
-        self.functions[hca.pci] = self.hcas[hca.name] = hca
-        self._show(self.kernel.devices[hca.name])
+        with self.kernel.lock:
+            self.functions[hca.pci] = self.hcas[hca.name] = hca
+            self._show(self.kernel.devices[hca.name])
 
     def set_port_state(self, rdma_device: str, state: PortState, *, port: int = 1) -> None:
         """Let a port go up or down; whoever watches the device is told, as by libibverbs."""
@@ -106,8 +107,9 @@ class SimulatedMachine:
 
     def count(self, rdma_device: str, counters: ErrorCounters) -> None:
         """Let the ports of a PF have counted this; nobody is told, as on a real one."""
-        self.counters[rdma_device] = counters
-        self._show(self.kernel.devices[rdma_device])
+        with self.kernel.lock:
+            self.counters[rdma_device] = counters
+            self._show(self.kernel.devices[rdma_device])
 
     def set_vfs(self, pf: PciAddress, vfs: Sequence[SimulatedHca]) -> None:
         """Let a PF have these VFs, without drivers, and no others."""

@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from contract.cluster.control_plane import building
+from contract.cluster.control_plane.admin import Admin
+from contract.cluster.control_plane.running import ControlPlane
 
 Json = dict[str, Any]
 ROOT = Path(__file__).parents[3]
@@ -144,6 +146,43 @@ def arguments_of(objects: list[Json], kind: str) -> list[list[str]]:
     """List the command lines of a workload's containers, first ones first."""
     found = next(each for each in objects if each["kind"] == kind)["spec"]["template"]["spec"]
     return [each["args"] for each in (*found.get("initContainers", ()), *found["containers"])]
+
+
+def agent_kubeconfig(
+    helm: Helm, admin: Admin, plane: ControlPlane, *, namespace: str, node: str
+) -> Path:
+    """Install the chart's rights; give the kubeconfig of an agent's pod on the node.
+
+    The token's pod is no real one: nothing runs there.  :func:`remove_rights` undoes it.
+    """
+    rights = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
+    for each in helm.rendered({}, version=plane.version, namespace=namespace):
+        if each["kind"] in rights or each["kind"].startswith("ValidatingAdmissionPolicy"):
+            admin.apply(each)
+    account = f"{RELEASE}-kubelet-plugin"
+    pod = admin.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "agent", "namespace": namespace},
+            "spec": {
+                "serviceAccountName": account,
+                "nodeName": node,
+                "containers": [{"name": "agent", "image": "none.invalid/none"}],
+            },
+        }
+    )
+    bound = ("agent", pod["metadata"]["uid"])
+    return plane.service_account_kubeconfig(namespace, account, pod=bound)
+
+
+def remove_rights(admin: Admin) -> None:
+    """Remove what belongs to no namespace."""
+    for kind in (
+        *("ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"),
+        *("ClusterRoleBinding", "ClusterRole"),
+    ):
+        admin.delete(kind, f"{RELEASE}-kubelet-plugin")
 
 
 def text_of(value: object) -> str:

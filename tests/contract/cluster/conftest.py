@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 from msgspec.structs import replace
 
+from contract.cluster.charts import Helm, agent_kubeconfig, remove_rights
 from contract.cluster.control_plane import building
 from contract.cluster.control_plane.admin import Admin
 from contract.cluster.control_plane.kubelet import RealKubelet
@@ -157,3 +158,23 @@ def on_node(
             return running
 
         yield run
+
+
+@pytest.fixture
+def helm(tmp_path: Path, request: pytest.FixtureRequest) -> Helm:
+    """Give Helm without a cluster."""
+    try:
+        made = Helm(tmp_path)
+    except building.Lacking as reason:
+        pytest.skip(str(reason))
+    _note(request.config, building.helm())
+    return made
+
+
+@pytest.fixture
+def agents_kubeconfig(
+    helm: Helm, admin: Admin, control_plane: ControlPlane, namespace: str, node: str
+) -> Iterator[Path]:
+    """Give what an agent's pod on the node would have, with the chart's rights."""
+    yield agent_kubeconfig(helm, admin, control_plane, namespace=namespace, node=node)
+    remove_rights(admin)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from contract.cluster.charts import (
     installed,
     text_of,
 )
-from contract.cluster.control_plane import building
 from contract.cluster.control_plane.admin import Admin
 from contract.cluster.control_plane.api import ApiError
 from contract.cluster.control_plane.objects import wait_until
@@ -36,15 +34,6 @@ Json = dict[str, Any]
 _COMMANDS = {"run": run, "webhook": webhook, "install-hook": install_hook}
 _METRIC = re.compile(r"\bibdra_[a-z_]+")
 every_set = pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
-
-
-@pytest.fixture
-def helm(tmp_path: Path) -> Helm:
-    """Give Helm without a cluster."""
-    try:
-        return Helm(tmp_path)
-    except building.Lacking as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture
@@ -204,41 +193,13 @@ def a_slice(node: str, *, driver: str = "ib.sigs.k8s.io") -> Json:
     }
 
 
-@pytest.fixture
-def agent(
-    tmp_path: Path, admin: Admin, control_plane: ControlPlane, namespace: str, node: str
-) -> Callable[[], Admin]:
-    """Install the rights; give who has a token of the agent's pod on the node."""
-    helm = Helm(tmp_path)
-    objects = helm.rendered({}, version=control_plane.version, namespace=namespace)
-    rights = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding")
-    for each in objects:
-        if each["kind"] in rights or each["kind"].startswith("ValidatingAdmissionPolicy"):
-            admin.apply(each)
-    account = f"{RELEASE}-kubelet-plugin"
-    pod = admin.create(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "agent", "namespace": namespace},
-            "spec": {
-                "serviceAccountName": account,
-                "nodeName": node,
-                "containers": [{"name": "agent", "image": "none.invalid/none"}],
-            },
-        }
-    )
-    bound = ("agent", pod["metadata"]["uid"])
-    return lambda: Admin.of(control_plane.service_account_kubeconfig(namespace, account, pod=bound))
-
-
 def test_an_agent_may_do_its_work_and_no_more(
-    admin: Admin, agent: Callable[[], Admin], namespace: str, node: str
+    admin: Admin, agents_kubeconfig: Path, namespace: str, node: str
 ) -> None:
     """Its own node's slices; not another node's, another driver's, nor anybody's secrets."""
     other = admin.register_node(f"{node}-x")["metadata"]["name"]
     theirs = admin.create(a_slice(other))
-    ours = agent()
+    ours = Admin.of(agents_kubeconfig)
     try:
 
         def is_held() -> bool:  # a policy counts some moments after it is made
@@ -265,9 +226,6 @@ def test_an_agent_may_do_its_work_and_no_more(
     finally:
         admin.delete("ResourceSlice", theirs["metadata"]["name"])
         admin.delete("Node", other)
-        for kind in ("ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy",
-                     "ClusterRoleBinding", "ClusterRole"):  # fmt: skip
-            admin.delete(kind, f"{RELEASE}-kubelet-plugin")
 
 
 def test_dashboard_and_alerts_ask_for_metrics_that_there_are() -> None:

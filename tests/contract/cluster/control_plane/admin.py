@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
+from uuid import uuid4
 
 from contract.cluster.control_plane.api import Api, ApiError, Json
 from contract.cluster.control_plane.objects import Objects, wait_until
@@ -38,7 +39,9 @@ class Admin(Objects):
             self.delete_pod(pod["metadata"]["name"], namespace=name)
         self.delete("Namespace", name)
 
-    def register_node(self, name: str, *, labels: dict[str, str] | None = None) -> Json:
+    def register_node(
+        self, name: str, *, labels: dict[str, str] | None = None, seconds: float = 30.0
+    ) -> Json:
         """Create a Node that is ready, as far as the scheduler can see."""
         labels = {"kubernetes.io/hostname": name, **(labels or {})}
         metadata = {"name": name, "labels": labels}
@@ -55,7 +58,17 @@ class Admin(Objects):
         status = {"capacity": _ALLOCATABLE, "allocatable": _ALLOCATABLE, "conditions": [ready]}
         self.patch("Node", name, {"status": status}, subresource="status")
         # Admission taints every new node; the controller manager sees that this one is ready.
-        return self.wait_for("Node", name, lambda node: not node["spec"].get("taints"))
+        return self.wait_for(
+            "Node", name, lambda node: not node["spec"].get("taints"), seconds=seconds
+        )
+
+    def await_controllers(self, seconds: float = 180.0) -> None:
+        """Wait until the controllers work again: they pause long after a server was away."""
+        name = f"node-{uuid4().hex[:8]}"
+        try:
+            self.register_node(name, seconds=seconds)
+        finally:
+            self.delete("Node", name)
 
     def wait_bound(self, pod: str, *, namespace: str, seconds: float = 30.0) -> str:
         """Wait until the scheduler has bound a pod; give the node's name."""
