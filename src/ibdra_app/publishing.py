@@ -16,7 +16,7 @@ from ibdra_app.monitoring import Monitoring
 from ibdra_app.slice_publisher import SlicePublisher
 from ibdra_domain.exclusion import Exclusion, counters_of
 from ibdra_domain.health import Reason, TaintEffect, taints_of
-from ibdra_domain.inventory import IbDevice, Inventory
+from ibdra_domain.inventory import IbDevice, Inventory, Platform
 from ibdra_domain.kube_objects import Device
 from ibdra_domain.pool import PoolChanges
 from ibdra_domain.publication import counted, to_dra_device
@@ -48,6 +48,7 @@ class Publishing:
         self._counters = counters
         self._taint = taint
         self.published = False
+        self._platform: Platform | None = None
 
     def publish(self) -> tuple[Inventory, PoolChanges]:
         """Look at the machine and write what changed; gives the last changes written.
@@ -62,6 +63,9 @@ class Publishing:
         with self._ledger.lock:  # not while a move has a device between two places
             inventory = self._discovery.take(self._ledger.remembered())
         self._monitoring.look(inventory)
+        if inventory.platform is not self._platform:  # at the start, or VFs' PFs came or went
+            self._platform = inventory.platform
+            _log.info("this machine: %s", inventory.platform.value)
         return inventory
 
     def write(self, inventory: Inventory) -> PoolChanges:

@@ -124,6 +124,17 @@ async def test_what_changes_is_published(node: Node) -> None:
         await eventually(lambda: VF not in published())
 
 
+async def test_it_says_once_what_kind_of_machine_it_is_on(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the start, not at every look."""
+    caplog.set_level("INFO")
+    async with running(node.container.daemon()):
+        await eventually(lambda: node.container.publishing().published)
+        node.container.publishing().look()
+    assert 1 == caplog.text.count("this machine: bare metal")
+
+
 async def test_a_refusal_reaches_the_runtime_with_its_reason(node: Node) -> None:
     """A claim that was never prepared does not start a container."""
     daemon = node.container.daemon()
