@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 tag=${1:-localhost/ibdra:$version}
-pulled=docker.io/library/debian:bookworm-slim
+pulled=debian:bookworm-slim
 made=localhost/ibdra-base:bookworm
 made_by_hand() {
   podman image exists "$made" && return

@@ -6,13 +6,10 @@ makes of the answers, is seen here without any InfiniBand.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from threading import Thread
 from uuid import uuid4
 
 import pytest
@@ -27,6 +24,7 @@ from contract.cluster.control_plane.admin import Admin
 from contract.cluster.control_plane.api import Json
 from contract.cluster.control_plane.kubelet import RealKubelet
 from contract.cluster.control_plane.objects import wait_until
+from contract.cluster.served import served
 from ibdra_adapters.kubelet import KubeletPlugin
 from ibdra_domain.errors import ClaimRefused, IbdraError
 from ibdra_domain.ports.driver import ClaimRef, PreparedDevice
@@ -80,35 +78,14 @@ class OneDevice:
         return self._node.cdi / f"{self.name}-{claim.uid}.json"
 
 
-@contextmanager
-def _served(plugin: KubeletPlugin) -> Iterator[None]:
-    """Serve a plugin from a thread, so that a test can wait without asyncio."""
-    loop = asyncio.new_event_loop()
-    thread = Thread(target=loop.run_forever)
-    thread.start()
-
-    def run(work: Coroutine[object, object, object]) -> None:
-        asyncio.run_coroutine_threadsafe(work, loop).result(_SECONDS)
-
-    try:
-        run(plugin.start())
-        run(plugin.registered.wait())
-        yield
-        run(plugin.stop(0))
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
 @pytest.fixture
 def plugin(admin: Admin, kubelet: RealKubelet, driver: OneDevice) -> Iterator[KubeletPlugin]:
     """Have the kubelet take the driver; its class and slice are there."""
     admin.create(a_device_class(driver.name, driver=driver.name))
-    served = KubeletPlugin(driver.name, driver, kubelet_dir=kubelet.root)
-    with _served(served):
+    made = KubeletPlugin(driver.name, driver, kubelet_dir=kubelet.root)
+    with served(made):
         admin.create(a_resource_slice(driver.name, driver=driver.name, node=kubelet.name))
-        yield served
+        yield made
     admin.delete("DeviceClass", driver.name)
     if admin.find("ResourceSlice", driver.name) is not None:
         admin.delete("ResourceSlice", driver.name)
