@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from contract.cluster.charts import RELEASE
 from contract.cluster.control_plane.admin import Admin
+from contract.cluster.control_plane.api import Api
 from contract.cluster.control_plane.objects import wait_until
 from contract.cluster.control_plane.running import ControlPlane
 from contract.cluster.driver_node import DriverNode
@@ -34,6 +36,40 @@ def allocated(
     admin.create(a_claim(name, request(selectors=[on_one(device)]), namespace=namespace))
     pod = admin.create(a_pod(name, name, namespace=namespace, node=node.node))
     return node.claims_of(pod)
+
+
+def none_at_once(name: str, *, account: str) -> tuple[Json, Json]:
+    """Describe rules of API priority and fairness by which an account has one call at a time."""
+    api = "flowcontrol.apiserver.k8s.io/v1"
+    level = {
+        "apiVersion": api,
+        "kind": "PriorityLevelConfiguration",
+        "metadata": {"name": name},
+        "spec": {
+            "type": "Limited",
+            "limited": {
+                "nominalConcurrencyShares": 0,
+                "lendablePercent": 0,
+                "borrowingLimitPercent": 0,
+                "limitResponse": {"type": "Reject"},
+            },
+        },
+    }
+    what = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+    everywhere = {"clusterScope": True, "namespaces": ["*"]}
+    who = {"namespace": name.removeprefix("busy-"), "name": account}
+    subject = {"kind": "ServiceAccount", "serviceAccount": who}
+    schema = {
+        "apiVersion": api,
+        "kind": "FlowSchema",
+        "metadata": {"name": name},
+        "spec": {
+            "priorityLevelConfiguration": {"name": name},
+            "matchingPrecedence": 1000,
+            "rules": [{"subjects": [subject], "resourceRules": [what | everywhere]}],
+        },
+    }
+    return level, schema
 
 
 @pytest.mark.parametrize("lost", ["one", "all"])
@@ -100,6 +136,40 @@ def test_prepares_while_the_api_server_is_away(
         ),
         what="publishing goes on",
     )
+
+
+def test_a_server_with_too_many_requests_is_asked_again(
+    on_node: OnNode, admin: Admin, namespace: str, agents_kubeconfig: Path
+) -> None:
+    """A server's real 429: the claim is refused with it, and prepared once the server can."""
+    node = on_node(kubeconfig=agents_kubeconfig)
+    claims = allocated(admin, node, namespace, "busy", "0000:18:00.1")
+    level, schema = none_at_once(f"busy-{namespace}", account=f"{RELEASE}-kubelet-plugin")
+    admin.create(level)
+    admin.create(schema)
+    try:
+
+        def is_refused() -> bool:  # the server takes some moments to take its rules to heart
+            (answer,) = node.prepare(*claims.values()).values()
+            if isinstance(answer, str):
+                assert "429" in answer or "too many requests" in answer.lower()
+                return True
+            assert [None] == list(node.unprepare(*claims.values()).values())
+            return False
+
+        # A call that is alone is served whatever the limit: this one takes the only place.
+        with Api(agents_kubeconfig).under_way(f"/api/v1/namespaces/{namespace}/events"):
+            wait_until(is_refused, what="a 429")
+    finally:
+        admin.delete("FlowSchema", schema["metadata"]["name"])
+        admin.delete("PriorityLevelConfiguration", level["metadata"]["name"])
+
+    def is_prepared() -> bool:
+        (answer,) = node.prepare(*claims.values()).values()
+        return isinstance(answer, tuple)
+
+    wait_until(is_prepared, what="the claim prepared")
+    assert [None] == list(node.unprepare(*claims.values()).values())
 
 
 def test_a_thousand_devices_are_published_whole(on_node: OnNode) -> None:

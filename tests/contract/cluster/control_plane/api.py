@@ -9,7 +9,8 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -51,6 +52,21 @@ class Api:
             self._headers["Authorization"] = f"Bearer {user['token']}"
         else:
             self._tls.load_cert_chain(user["client-certificate"], user["client-key"])
+
+    @contextmanager
+    def under_way(self, path: str) -> Iterator[None]:
+        """Have the server wait for the rest of a request's body meanwhile."""
+        host, port = str(self._server.hostname), self._server.port
+        connection = http.client.HTTPSConnection(host, port, timeout=SECONDS, context=self._tls)
+        try:
+            connection.putrequest("POST", path)
+            for name, value in (*self._headers.items(), ("Content-Type", "application/json")):
+                connection.putheader(name, value)
+            connection.putheader("Content-Length", "1000")
+            connection.endheaders(b"{")
+            yield
+        finally:
+            connection.close()
 
     def request(
         self,
