@@ -24,6 +24,10 @@ rm -rf "$root"/usr/share/doc "$root"/usr/share/man "$root"/usr/share/info \
   "$root"/etc/apt "$root"/usr/lib/apt "$root"/usr/bin/apt* "$root"/tmp
 mkdir -m 1777 "$root/tmp"
 
+# What the build mounted: pip's settings and the machine's certificates. API servers are verified
+# with the cluster's own authority, or with certifi's list.
+rm -rf "$root/etc/pip.conf" "$root/etc/ssl/certs" "$root/usr/share/ca-certificates"
+
 # Bytecode is part of the image: its file system is read-only, and a start should not compile.
 # Checked by nothing: layers and runtimes change times, and nobody edits an image's sources.
 find "$root/usr/lib/python3.11" "$packages" -depth -name __pycache__ -exec rm -rf {} +

@@ -119,7 +119,8 @@ def test_it_is_small_and_one_layer(image: str) -> None:
 
 @pytest.mark.real
 def test_it_holds_no_settings_of_the_machine_that_built_it(image: str) -> None:
-    """Neither settings of pip and apt are there, nor the two themselves."""
-    program = "ls /etc/pip.conf /etc/apt ~/.cache /usr/bin/apt-get /opt/ibdra/bin/pip; true"
+    """Settings of pip and apt are not there, nor the two themselves, nor certificates."""
+    places = "/etc/pip.conf /etc/ssl/certs /etc/apt ~/.cache /usr/bin/apt-get /opt/ibdra/bin/pip"
+    program = f"ls {places}; true"
     said = in_image(image, "-c", program, options=("--entrypoint=/bin/sh",))
     assert "" == said
