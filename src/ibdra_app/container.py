@@ -54,7 +54,7 @@ from ibdra_app.upkeep_sources import (
 from ibdra_app.watching import Watching
 from ibdra_domain.errors import KubeletFailed
 from ibdra_domain.health import TaintEffect
-from ibdra_domain.ports.instances import Succession
+from ibdra_domain.ports.instances import Arrivals, Succession
 from ibdra_domain.ports.metrics import NodeMetrics
 from ibdra_domain.ports.runtime import AttachedMarks
 from ibdra_domain.preparation import PreparedClaim
@@ -83,6 +83,12 @@ def _succession(settings: Settings) -> Succession:
     from ibdra_adapters.state.instances import FileSuccession
 
     return FileSuccession(settings.run_folder / "instances")
+
+
+def _arrivals(settings: Settings) -> Arrivals:
+    from ibdra_adapters.state.instances import FileArrivals
+
+    return FileArrivals(settings.run_folder / "arriving")
 
 
 def _held(settings: Settings) -> tuple[PreparedClaim, ...]:
@@ -275,7 +281,8 @@ class Container(containers.DeclarativeContainer):
         taint=settings.provided.unhealthy_taint,
     )
     plugin = providers.Singleton(_plugin, settings, preparing, monitoring, metrics)
-    checks = providers.Singleton(Checks, plugin=plugin, publishing=publishing)
+    arrivals = providers.Singleton(_arrivals, settings)
+    checks = providers.Singleton(Checks, plugin=plugin, publishing=publishing, arrivals=arrivals)
     probes = providers.Singleton(_probes, settings, checks)
     provisioning = providers.Singleton(
         Provisioning,
@@ -323,6 +330,8 @@ class Container(containers.DeclarativeContainer):
         demand=settings.provided.isolation,
         reporting=reporting,
         succession=succession,
+        arrivals=arrivals,
+        serves=checks.provided.serves,
         hook=hook_server,
         plugin=plugin,
         probes=probes,

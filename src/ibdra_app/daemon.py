@@ -20,12 +20,15 @@ from ibdra_app.isolation import ensure_isolation
 from ibdra_app.recovery import Recovery
 from ibdra_app.reporting import Reporting
 from ibdra_app.watching import Watching
-from ibdra_domain.errors import IsolationRefused, KernelRefused
+from ibdra_domain.errors import IsolationRefused, KernelRefused, StateFailed
 from ibdra_domain.hardware import IsolationDemand
-from ibdra_domain.ports.instances import Succession
+from ibdra_domain.ports.instances import Arrivals, Succession
 from ibdra_domain.ports.netlink import RdmaDevices
 
 _log = logging.getLogger(__name__)
+
+ARRIVED_EVERY = 1.0
+"""Seconds between two looks at whether this agent serves the node."""
 
 ASK_AGAIN = 10.0
 """Seconds between two tries to get the isolation mode that is demanded."""
@@ -46,6 +49,7 @@ class Daemon:
 
     ``provision`` makes the VFs that are wanted.  ``hook`` and ``plugin`` are served in this
     order, and stopped in the other; ``probes``, if any, answer from before all else.
+    ``arrivals`` tells other instances of this one until ``serves`` says that it serves.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class Daemon:
         demand: IsolationDemand,
         reporting: Reporting,
         succession: Succession,
+        arrivals: Arrivals,
+        serves: Callable[[], bool],
         hook: Service,
         plugin: Service,
         probes: Service | None = None,
@@ -69,6 +75,8 @@ class Daemon:
         self._demand = demand
         self._reporting = reporting
         self._succession = succession
+        self._arrivals = arrivals
+        self._serves = serves
         self._services = (hook, plugin)
         self._probes = probes
         self.ready = asyncio.Event()
@@ -80,6 +88,8 @@ class Daemon:
         stopped then.  Devices in use stay where they are, and slices stay published.
         """
         async with AsyncExitStack() as stack:
+            self._arrivals.announce()
+            stack.callback(self._arrivals.settle)
             if self._probes is not None:
                 await self._probes.start()
                 stack.push_async_callback(self._probes.stop)
@@ -98,11 +108,22 @@ class Daemon:
             # Slices come last: a pod that is scheduled now finds a driver that is registered.
             watcher = asyncio.create_task(self._watching.run(), name="ibdra-watching")
             stack.push_async_callback(_ended, watcher)
+            arriving = asyncio.create_task(self._arrive(), name="ibdra-arriving")
+            stack.push_async_callback(_ended, arriving)
             self.ready.set()
             _log.info("ready")
             await _first_of(stop, watcher)
             _log.info("stopping")
             self.ready.clear()
+
+    async def _arrive(self) -> None:
+        """Wait until this agent serves the node, and let an older one know."""
+        while not self._serves():  # noqa: ASYNC110 -- slices and kubelet have no common event
+            await asyncio.sleep(ARRIVED_EVERY)
+        try:
+            self._arrivals.settle()
+        except StateFailed as error:  # the older one waits on; nothing else suffers
+            _log.warning("not told to an older instance: %s", error)
 
     async def _isolated(self, stop: asyncio.Event) -> bool:
         """Wait until the machine isolates as demanded; False if it is to stop before that."""

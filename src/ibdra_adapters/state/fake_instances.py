@@ -30,6 +30,27 @@ class FakeTurn:
             lock.release()
 
 
+class FakeArrivals:
+    """Fulfils Arrivals."""
+
+    def __init__(self, node: list[FakeArrivals]) -> None:
+        self._node = node
+
+    def announce(self) -> None:
+        """Fulfil the port."""
+        if self not in self._node:
+            self._node.append(self)
+
+    def another(self) -> bool:
+        """Fulfil the port."""
+        return any(one is not self for one in self._node)
+
+    def settle(self) -> None:
+        """Fulfil the port."""
+        if self in self._node:
+            self._node.remove(self)
+
+
 class FakeSuccession:
     """Fulfils Succession."""
 

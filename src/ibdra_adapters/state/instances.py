@@ -50,6 +50,25 @@ class FileTurn:
             os.close(handle)
 
 
+class FileArrivals:
+    """Fulfils Arrivals: a locked file for each process that is on its way."""
+
+    def __init__(self, folder: Path) -> None:
+        self._place = FileSuccession(folder)
+
+    def announce(self) -> None:
+        """Fulfil the port."""
+        self._place.enter()
+
+    def another(self) -> bool:
+        """Fulfil the port."""
+        return self._place.others() > 0
+
+    def settle(self) -> None:
+        """Fulfil the port."""
+        self._place.leave()
+
+
 class FileSuccession:
     """Fulfils Succession: a locked file an instance, named by when it entered."""
 

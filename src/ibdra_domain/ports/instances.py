@@ -19,6 +19,22 @@ class NodeTurn(Protocol):
         """End it."""
 
 
+class Arrivals(Protocol):
+    """Which of a node's processes are starting and cannot serve it yet.
+
+    Every method raises StateFailed.
+    """
+
+    def announce(self) -> None:
+        """Say that this process is on its way; a second call does nothing."""
+
+    def another(self) -> bool:
+        """Tell whether another process is on its way; one that has died is not."""
+
+    def settle(self) -> None:
+        """Say that it is there, or has given up; a process that dies does so, too."""
+
+
 class Succession(Protocol):
     """Which of a node's processes speaks for it: the one that entered last and lives.
 

@@ -1,4 +1,4 @@
-"""The contracts of NodeTurn and Succession, in memory and on files."""
+"""The contracts of NodeTurn, Succession and Arrivals, in memory and on files."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 
 from contract.state.state_records import OTHER, UID, prepared_record
-from ibdra_adapters.state.fake_instances import FakeSuccession, FakeTurn
+from ibdra_adapters.state.fake_instances import FakeArrivals, FakeSuccession, FakeTurn
 from ibdra_adapters.state.files import StateFolder
-from ibdra_adapters.state.instances import FileSuccession, FileTurn
+from ibdra_adapters.state.instances import FileArrivals, FileSuccession, FileTurn
 from ibdra_app.ledger import Ledger
 from ibdra_domain.errors import StateFailed
-from ibdra_domain.ports.instances import NodeTurn, Succession
+from ibdra_domain.ports.instances import Arrivals, NodeTurn, Succession
 from ibdra_domain.records import ClaimRecord
 
 Turns = Callable[[], NodeTurn]
 Successions = Callable[[], Succession]
+ManyArrivals = Callable[[], Arrivals]
 
 
 @pytest.fixture(params=["fake", "files"])
@@ -39,6 +40,15 @@ def successions(request: pytest.FixtureRequest, tmp_path: Path) -> Successions:
         node: list[FakeSuccession] = []
         return lambda: FakeSuccession(node)
     return lambda: FileSuccession(tmp_path / "run" / "instances")
+
+
+@pytest.fixture(params=["fake", "files"])
+def arrivals(request: pytest.FixtureRequest, tmp_path: Path) -> ManyArrivals:
+    """Give what makes one more process of a node."""
+    if request.param == "fake":
+        node: list[FakeArrivals] = []
+        return lambda: FakeArrivals(node)
+    return lambda: FileArrivals(tmp_path / "run" / "arriving")
 
 
 def taken(turn: NodeTurn) -> bool:
@@ -183,6 +193,44 @@ def test_the_dead_do_not_lead(tmp_path: Path) -> None:
     assert 1 == len(list(folder.iterdir()))
     old.leave()
     assert [] == list(folder.iterdir())
+
+
+def test_another_one_on_its_way_is_seen(arrivals: ManyArrivals) -> None:
+    """By those that are there, until it is there too; nobody sees itself."""
+    old, new = arrivals(), arrivals()
+    assert not old.another()
+    new.announce()
+    new.announce()
+    assert (True, False) == (old.another(), new.another())
+    old.announce()
+    assert new.another()
+    new.settle()
+    new.settle()
+    assert (False, True) == (old.another(), new.another())
+
+
+def test_the_dead_are_not_on_their_way(tmp_path: Path) -> None:
+    """A process that was killed while it started holds up nobody."""
+    folder = tmp_path / "arriving"
+    code = (
+        "import sys, pathlib\n"
+        "from ibdra_adapters.state.instances import FileArrivals\n"
+        "one = FileArrivals(pathlib.Path(sys.argv[1])); one.announce()\n"
+        "print('in', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": "src"},
+        text=True,
+    ) as newer:
+        assert newer.stdout is not None
+        assert "in\n" == newer.stdout.readline()
+        assert FileArrivals(folder).another()
+        newer.kill()
+        newer.wait()
+    assert not FileArrivals(folder).another()
 
 
 def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from contract.kubelet.test_probes_contract import Status, asked
 from ibdra_adapters.kubelet import FakeKubelet
+from ibdra_adapters.state.instances import FileArrivals
 from ibdra_app.settings import Settings
 from ibdra_domain.hardware import IsolationDemand, RdmaIsolation
 from unit.app.app_node import Node, running_node
@@ -72,6 +74,59 @@ async def test_while_it_waits_for_the_isolation_it_lives_and_is_not_ready(
         assert probes is not None
         await eventually(lambda: bool(probes.port))
         assert [Status.SERVING] * 2 + [Status.NOT_SERVING] == await statuses(node)
+
+
+async def test_it_is_not_ready_while_another_is_on_its_way(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rollout would end this one, and the other might never get ready."""
+    monkeypatch.setattr("ibdra_adapters.kubelet.probes.FRESH", 0.0)
+    daemon, arrivals = node.container.daemon(), node.container.arrivals()
+    newer = FileArrivals(node.container.settings().run_folder / "arriving")
+    async with running(daemon), FakeKubelet(node.folder / "kubelet") as kubelet:
+        await daemon.ready.wait()
+        assert newer.another()
+        await eventually(lambda: node.container.publishing().published)
+        await kubelet.register()
+        await eventually(lambda: not newer.another())
+        newer.announce()
+        assert [Status.SERVING] * 2 + [Status.NOT_SERVING] == await statuses(node)
+        newer.settle()
+        assert [Status.SERVING] * 3 == await statuses(node)
+    assert not arrivals.another()
+
+
+async def test_in_a_rolling_update_the_older_agent_is_ready_when_the_newer_one_is(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers for both; a newer one that waits for something ends no older one."""
+    for name in ("kubelet.probes.FRESH", "kubelet.probes.TRY_AGAIN"):
+        monkeypatch.setattr(f"ibdra_adapters.{name}", 0.0)
+    for name in ("ASK_AGAIN", "ARRIVED_EVERY"):
+        monkeypatch.setattr(f"ibdra_app.daemon.{name}", 0.02)
+    updated = node.restarted()
+    updated.container.settings.override(replace(node.container.settings(), instance="new"))
+    older = node.container.daemon()
+    newer = updated.container.daemon(demand=IsolationDemand.EXCLUSIVE)
+    async with FakeKubelet(node.folder / "kubelet") as kubelet, AsyncExitStack() as update:
+        async with running(older):
+            await older.ready.wait()
+            await kubelet.register()
+            await eventually(node.container.checks().serves)
+            node.kernel.isolation = RdmaIsolation.SHARED
+            node.kernel.start_process()
+            await update.enter_async_context(running(newer))
+            await eventually(node.container.arrivals().another)
+            assert [Status.SERVING] * 2 + [Status.NOT_SERVING] == await statuses(node)
+            node.kernel.isolation = RdmaIsolation.EXCLUSIVE
+            await newer.ready.wait()
+            await kubelet.register()
+            await eventually(lambda: not node.container.arrivals().another())
+            assert [Status.SERVING] * 3 == await statuses(node)
+        probes = updated.container.probes()
+        assert probes is not None
+        await eventually(lambda: bool(probes.port))
+        assert [Status.SERVING] * 3 == await statuses(updated)
 
 
 async def test_a_plugin_without_its_socket_does_not_live(
