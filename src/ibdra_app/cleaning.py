@@ -19,7 +19,7 @@ from ibdra_domain.cleanup import CleanupPlan, CleanupReport, Left, plan_cleanup
 from ibdra_domain.errors import CleanupRefused, IbdraError
 from ibdra_domain.ports.cdi import CdiSpecs
 from ibdra_domain.ports.driver import DraDriver
-from ibdra_domain.ports.instances import Succession
+from ibdra_domain.ports.instances import Arrivals, Succession
 from ibdra_domain.ports.kube import Slices
 from ibdra_domain.ports.leftovers import Leftovers
 from ibdra_domain.ports.netlink import Namespaces
@@ -55,6 +55,7 @@ class Cleaning:
         cdi: CdiSpecs,
         marks: AttachedMarks,
         succession: Succession,
+        arrivals: Arrivals,
         answers: Callable[[], bool],
         leftovers: Leftovers,
         slices: Slices | None = None,
@@ -66,6 +67,7 @@ class Cleaning:
         self._cdi = cdi
         self._marks = marks
         self._succession = succession
+        self._arrivals = arrivals
         self._answers = answers
         self._leftovers = leftovers
         self._slices = slices
@@ -123,7 +125,7 @@ class Cleaning:
             return CleanupReport(done=tuple(run.done), left=tuple(run.left))
 
     def _check_no_daemon(self) -> None:
-        if self._answers() or self._succession.others():
+        if self._answers() or self._succession.others() or self._arrivals.another():
             raise CleanupRefused(
                 "the driver's daemon runs on this node",
                 remedy="stop it first (delete its DaemonSet, or keep it off this node): it would "

@@ -306,6 +306,7 @@ class Container(containers.DeclarativeContainer):
         cdi=cdi,
         marks=marks,
         succession=succession,
+        arrivals=arrivals,
         answers=providers.Callable(hook_answers, settings),
         leftovers=providers.Callable(make_leftovers, settings),
         slices=providers.Callable(slices_to_delete, settings, kube.provided.slices),

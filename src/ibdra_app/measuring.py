@@ -71,9 +71,14 @@ async def metrics_served(
         _log.info("metrics at port %d", at)
         return True
 
+    ending = asyncio.Event()
+
     async def try_again() -> None:
-        while True:
-            await asyncio.sleep(TRY_AGAIN)
+        while not ending.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TRY_AGAIN):
+                    await ending.wait()
+                    return
             if await served():
                 return
 
@@ -84,9 +89,9 @@ async def metrics_served(
     try:
         yield
     finally:
-        if trying is not None:
-            trying.cancel()
-            await asyncio.wait({trying})
+        ending.set()
+        if trying is not None:  # not cancelled: its thread may be starting what is to be stopped
+            await trying
         await asyncio.to_thread(stop)
 
 

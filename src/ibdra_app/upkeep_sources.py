@@ -157,6 +157,7 @@ def make_leftovers(settings: Settings) -> Leftovers:
             Room(folder=settings.marks_folder, names=re.compile(r"\..+\.tmp"),
                  folders=(settings.marks_folder,)),
             Room(folder=run / "instances", names=re.compile(r".*"), folders=(run / "instances",)),
+            Room(folder=run / "arriving", names=re.compile(r".*"), folders=(run / "arriving",)),
             Room(
                 folder=run,
                 # The turn goes last: until then nobody else may change the node.

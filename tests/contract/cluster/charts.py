@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[3]
 CHART = ROOT / "deploy/helm/ibdra"
 RELEASE = "dra-ib-driver"
 
+AUTHORITY = "-----BEGIN CERTIFICATE-----\nQ0E=\n-----END CERTIFICATE-----\n"
+
 VALUES: dict[str, Json] = {
     "defaults": {},
     "bare metal": {
@@ -66,7 +68,7 @@ VALUES: dict[str, Json] = {
     "cert-manager": {"webhook": {"certificate": {"mode": "certManager"}}},
     "own secret": {
         "webhook": {
-            "certificate": {"mode": "secret", "existingSecret": "own", "caBundle": "Q0EK"},
+            "certificate": {"mode": "secret", "existingSecret": "own", "caBundle": AUTHORITY},
             "onlyIbConfigs": False,
             "replicas": 1,
         },

@@ -130,6 +130,7 @@ def test_a_wrong_value_is_refused_by_its_name(helm: Helm) -> None:
         ({"kubeletPlugin": {"numVFs": -1}}, "/kubeletPlugin/numVFs"),
         ({"kubeletPlugin": {"rdmaIsolation": "strict"}}, "/kubeletPlugin/rdmaIsolation"),
         ({"webhook": {"certificate": {"mode": "none"}}}, "/webhook/certificate/mode"),
+        ({"webhook": {"certificate": {"caBundle": "TFMwdA=="}}}, "/webhook/certificate/caBundle"),
     ):
         said = helm("template", "x", str(CHART), values=wrong, fails=True)
         assert named in said

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ibdra_adapters.host.fake import FakeLeftovers
 from ibdra_adapters.kube.fake import FakeSlices
+from ibdra_adapters.state.instances import FileArrivals
 from ibdra_app.cleaning import Cleaning
 from ibdra_domain.container_edits import HookSettings
 from ibdra_domain.errors import CleanupRefused, KernelRefused, KubeUnavailable
@@ -44,6 +45,7 @@ def installed(node: Node) -> None:
         "cdi/gpu.example.com_1.json",
         "run/hook.sock",
         "run/instances/00000000000000000001-00000000",
+        "run/arriving/00000000000000000001-00000000",
     ):
         path = node.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -278,3 +280,14 @@ def test_a_cleanup_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> No
     for number, call in changing:
         for moment in (Moment.BEFORE, Moment.AFTER):
             run(tmp_path / f"{number}-{moment.name}", Step(number, call, moment))
+
+
+def test_an_agent_that_is_still_starting_is_a_daemon_that_runs(node: Node) -> None:
+    """It waits for its isolation mode, say, and would put back what is removed."""
+    starting = FileArrivals(node.folder / "run/arriving")
+    starting.announce()
+    try:
+        with pytest.raises(CleanupRefused, match="runs on this node"):
+            cleaning(node).plan()
+    finally:
+        starting.settle()
