@@ -44,7 +44,8 @@ class LeftFiles:
             with _failing("listed", room.folder):
                 going |= dict.fromkeys(_files(room))
                 for folder in room.folders:
-                    if folder.is_dir() and not folder.is_symlink():
+                    # In a container some are mounted, and only the host can remove them.
+                    if folder.is_dir() and not folder.is_symlink() and not folder.is_mount():
                         there = set(folder.iterdir())
                         if there <= going.keys():
                             going[folder] = None

@@ -11,7 +11,8 @@ class Leftovers(Protocol):
     def found(self) -> tuple[str, ...]:
         """List them in the order in which they go: a folder after what is in it.
 
-        A folder that has anything else in it is not listed.  Raises StateFailed.
+        A folder that has anything else in it is not listed, nor one that is mounted here.
+        Raises StateFailed.
         """
 
     def remove(self, path: str) -> None:

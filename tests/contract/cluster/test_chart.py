@@ -123,19 +123,67 @@ def test_the_install_line_works_and_an_upgrade_keeps_the_certificate(
         admin.delete_namespace(space)
 
 
-def test_a_wrong_value_is_refused_by_its_name(helm: Helm) -> None:
-    """Before anything is sent."""
-    for wrong, named in (
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
         ({"kubeletPlugin": {"numVfs": 8}}, "numVfs"),
         ({"kubeletPlugin": {"numVFs": -1}}, "/kubeletPlugin/numVFs"),
         ({"kubeletPlugin": {"rdmaIsolation": "strict"}}, "/kubeletPlugin/rdmaIsolation"),
+        ({"kubeletPlugin": {"capabilities": ["CAP_NET_ADMIN"]}}, "/kubeletPlugin/capabilities/0"),
+        ({"kubeletPlugin": {"capabilities": ["ALL"]}}, "/kubeletPlugin/capabilities/0"),
+        ({"kubeletPlugin": {"resources": {"limit": {}}}}, "limit"),
+        ({"kubeletPlugin": {"resources": {"limits": {"memory": "1 GB"}}}}, "/limits/memory"),
+        ({"kubeletPlugin": {"tolerations": [{"tolerationsSeconds": 1}]}}, "tolerationsSeconds"),
+        ({"kubeletPlugin": {"tolerations": [{"operator": "Exist"}]}}, "/tolerations/0/operator"),
+        ({"kubeletPlugin": {"livenessProbe": {"httpGet": {}}}}, "httpGet"),
+        ({"kubeletPlugin": {"seccompProfile": {"type": "Default"}}}, "/seccompProfile/type"),
+        ({"kubeletPlugin": {"updateStrategy": {"rollingUpdate": {"surge": 1}}}}, "surge"),
+        (
+            {"kubeletPlugin": {"updateStrategy": {"rollingUpdate": {"maxSurge": "all"}}}},
+            "/rollingUpdate/maxSurge",
+        ),
+        ({"kubeletPlugin": {"nodeSelector": {"ib": True}}}, "/kubeletPlugin/nodeSelector/ib"),
+        ({"kubeletPlugin": {"extraEnv": [{"nam": "A"}]}}, "nam"),
         ({"webhook": {"certificate": {"mode": "none"}}}, "/webhook/certificate/mode"),
         ({"webhook": {"certificate": {"caBundle": "TFMwdA=="}}}, "/webhook/certificate/caBundle"),
-    ):
-        said = helm("template", "x", str(CHART), values=wrong, fails=True)
-        assert named in said
-    secret = {"webhook": {"certificate": {"mode": "secret"}}}
-    assert "existingSecret" in helm("template", "x", str(CHART), values=secret, fails=True)
+        ({"webhook": {"certificate": {"mode": "secret"}}}, "existingSecret"),
+        ({"webhook": {"certificate": {"certManager": {"issuerRef": {"kind": "Issuer"}}}}}, "name"),
+        ({"webhook": {"namespaceSelector": {"ib": "yes"}}}, "ib"),
+        ({"webhook": {"failurePolicy": "Fail", "onlyIbConfigs": False}}, "onlyIbConfigs"),
+        (
+            {"kubeletPlugin": {"guids": {"toml": "a", "existingConfigMap": "b"}}},
+            "kubeletPlugin.guids",
+        ),
+        ({"monitoring": {"serviceMonitor": {"interval": "often"}}}, "/serviceMonitor/interval"),
+    ],
+    ids=text_of,
+)
+def test_a_wrong_value_is_refused_by_its_name(helm: Helm, wrong: Json, named: str) -> None:
+    """Before anything is sent."""
+    assert named in helm("template", "x", str(CHART), values=wrong, fails=True)
+
+
+def test_what_operators_set_is_taken(helm: Helm) -> None:
+    """Values of each shape that the schema closes reach the objects as they were given."""
+    toleration = {"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}
+    plugin = {
+        "resources": {"limits": {"memory": "1.5Gi", "cpu": 2}, "requests": {"cpu": "100m"}},
+        "tolerations": [toleration | {"tolerationSeconds": 60}],
+        "updateStrategy": {"rollingUpdate": {"maxSurge": "10%", "maxUnavailable": 0}},
+        "seccompProfile": {"type": "Localhost", "localhostProfile": "ibdra.json"},
+        "seLinuxOptions": {"type": "spc_t", "level": "s0"},
+        "extraEnv": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "livenessProbe": {"failureThreshold": 9},
+        "affinity": {"nodeAffinity": {}},
+    }
+    objects = helm.rendered({"kubeletPlugin": plugin}, version="1.37.0", namespace="ib")
+    agent = next(each for each in objects if each["kind"] == "DaemonSet")
+    said = text_of(agent)
+    for given in ("1.5Gi", "10%", "ibdra.json", "spc_t", "metadata.name", "nodeAffinity"):
+        assert given in said
+    assert (
+        9 == agent["spec"]["template"]["spec"]["containers"][0]["livenessProbe"]["failureThreshold"]
+    )
 
 
 def test_no_privilege_is_asked_for_unless_it_is_wanted(helm: Helm) -> None:

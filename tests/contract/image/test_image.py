@@ -6,42 +6,27 @@ Why: what is left out of it is found missing in production otherwise.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contract.image.built import NoImage, built_image, ran
+
 _ROOT = Path(__file__).parents[3]
-_BUILD = _ROOT / "deploy/image/build.sh"
-_TAG = "localhost/ibdra-tested:latest"
 _LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
 _LARGEST = 280e6
 """Bytes; docs/user/image.md says what they are."""
 
 
-def ran(*command: str, seconds: float = 60.0) -> str:
-    """Run a program; give what it printed, or fail with it."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    assert 0 == done.returncode, f"{command}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
-    return done.stdout
-
-
 @pytest.fixture(scope="session")
 def image() -> str:
     """Build the image on a Debian that is made here; give its tag."""
-    lacking = [tool for tool in ("podman", "runc", "debootstrap") if shutil.which(tool) is None]
-    if lacking or os.geteuid() != 0:
-        pytest.skip(f"needs root, podman, runc and debootstrap; lacking: {lacking or 'root'}")
-    environment = {**os.environ, "BASE": os.environ.get("BASE", "debootstrap")}
-    built = subprocess.run(
-        [_BUILD, _TAG], env=environment, capture_output=True, text=True, timeout=1500, check=False
-    )
-    assert 0 == built.returncode, f"{built.stdout[-2000:]}{built.stderr[-6000:]}"
-    return _TAG
+    try:
+        return built_image()
+    except NoImage as reason:
+        pytest.skip(str(reason))
 
 
 def in_image(image: str, *command: str, options: tuple[str, ...] = ()) -> str:

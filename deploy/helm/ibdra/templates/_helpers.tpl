@@ -93,3 +93,49 @@ seLinuxOptions:
 {{ include "ibdra.node" . }}-guids
 {{- end }}
 {{- end }}
+
+{{/* Where the driver has its files: options that its commands share. */}}
+{{- define "ibdra.node.places" -}}
+{{- $folders := .Values.kubeletPlugin.folders -}}
+- --kubelet-dir={{ $folders.kubelet }}
+- --cdi-dir={{ $folders.cdi }}
+- --state-dir={{ $folders.state }}/claims
+- --run-dir={{ $folders.run }}
+- --hook={{ $folders.hook }}/ibdra-hook
+{{- with .Values.kubeletPlugin.simulate }}
+- --simulate={{ . }}
+{{- end }}
+{{- end }}
+
+{{/* What a container has that moves devices; its list of mounts comes last, to be added to. */}}
+{{- define "ibdra.node.common" -}}
+{{- $plugin := .Values.kubeletPlugin -}}
+{{- $folders := $plugin.folders -}}
+env:
+- name: NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+- name: POD_UID # tells two agents of a rolling update apart
+  valueFrom: {fieldRef: {fieldPath: metadata.uid}}
+- name: HOST_IP
+  valueFrom: {fieldRef: {fieldPath: status.hostIP}}
+{{- with $plugin.extraEnv }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+securityContext:
+  {{- include "ibdra.node.securityContext" . | nindent 2 }}
+{{- with $plugin.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+volumeMounts:
+- {name: sys, mountPath: /sys}
+- {name: infiniband, mountPath: /dev/infiniband, readOnly: true}
+- {name: plugins, mountPath: {{ $folders.kubelet }}/plugins}
+- {name: registry, mountPath: {{ $folders.kubelet }}/plugins_registry}
+- {name: cdi, mountPath: {{ $folders.cdi }}}
+- {name: state, mountPath: {{ $folders.state }}}
+- {name: run, mountPath: {{ $folders.run }}}
+# Namespaces that are mounted later are seen too.
+- {name: netns, mountPath: /run/netns, readOnly: true, mountPropagation: HostToContainer}
+- {name: tmp, mountPath: /tmp}
+{{- end }}

@@ -142,7 +142,7 @@ def helm() -> Build:
 
 def all_builds() -> tuple[Build, ...]:
     """List all that the tests want."""
-    everything = (*_CONTROL_PLANE, "kubelet")
+    everything = (*_CONTROL_PLANE, "kubelet", "kubectl")
     kubernetes_builds = [kubernetes(minor, everything) for minor in kubernetes_minors()]
     return (etcd(), *kubernetes_builds, containerd(), helm())
 

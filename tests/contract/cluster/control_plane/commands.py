@@ -33,6 +33,7 @@ def control_plane(
     folder: Path,
     port: int,
     serving: Certificate,
+    asking: Certificate,
     ca: Certificate,
     tokens: Certificate,
 ) -> dict[str, list[str]]:
@@ -43,6 +44,8 @@ def control_plane(
             *_api_server(options, folder=folder, port=port),
             f"--tls-cert-file={serving.certificate}",
             f"--tls-private-key-file={serving.key}",
+            f"--kubelet-client-certificate={asking.certificate}",
+            f"--kubelet-client-key={asking.key}",
             f"--client-ca-file={ca.certificate}",
             f"--service-account-key-file={tokens.certificate}",
             f"--service-account-signing-key-file={tokens.key}",
@@ -81,6 +84,9 @@ def _api_server(options: Options, *, folder: Path, port: int) -> list[str]:
         f"--secure-port={port}",
         "--permit-port-sharing",  # the port is held for the time that the server is away
         "--endpoint-reconciler-type=none",  # an Endpoints object must not have this address
+        # There is no kube-proxy: webhooks' Services are asked at their endpoints.
+        "--enable-aggregator-routing",
+        "--kubelet-preferred-address-types=InternalIP",
         f"--cert-dir={folder}/pki",
         f"--service-cluster-ip-range={_SERVICE_RANGE}",
         "--service-account-issuer=https://kubernetes.default.svc",

@@ -25,6 +25,8 @@ from contract.cluster.control_plane.processes import Process, Starter
 from contract.cluster.control_plane.running import ControlPlane
 
 _READY_SECONDS = 60.0
+# Where a driver's installation has its folders, if nobody chooses others.
+_USUAL = ("/run/cdi", "/run/ibdra", "/var/lib/ibdra", "/opt/ibdra")
 
 
 class RealKubelet:
@@ -36,30 +38,50 @@ class RealKubelet:
         name: str,
         *,
         feature_gates: Mapping[str, bool] | None = None,
+        usual_folders: bool = False,
     ) -> None:
+        """Describe a node.
+
+        Parameters
+        ----------
+        control_plane, name
+            Of which cluster it is, and what it is called there.
+        feature_gates
+            The kubelet's that differ from the release's defaults.
+        usual_folders
+            Have the kubelet and the runtime look where they do everywhere.  On the node its own
+            folders are mounted there, so that what is installed needs no folders of a test's.
+        """
         check_machine()
         self.name = name
+        self._usual = usual_folders
         self._control_plane = control_plane
         self._gates = dict(feature_gates or {})
-        minor = ".".join(control_plane.version[1:].split(".")[:2])
-        self._kubelet_at = building.commands(building.kubernetes(minor, ("kubelet",)))
+        build = building.kubernetes(control_plane.minor, ("kubelet",))
+        self._kubelet_at = building.commands(build)
         self._containerd_at = building.commands(building.containerd())
         self.folder = control_plane.folder / name
 
     @property
     def root(self) -> Path:
         """The kubelet's ``--root-dir``, below which plugins have their sockets."""
-        return self.folder / "kubelet"
+        return self.on_node("/var/lib/kubelet") if self._usual else self.folder / "kubelet"
 
     @property
     def cdi(self) -> Path:
         """Where the runtime looks for CDI specs."""
-        return self.folder / "cdi"
+        return self.on_node("/run/cdi") if self._usual else self.folder / "cdi"
+
+    def on_node(self, folder: str) -> Path:
+        """Give a folder of the node's own, as it is seen from outside."""
+        return self.folder / folder[1:]
 
     def __enter__(self) -> Self:
         self._starter = Starter()
         self._processes: dict[str, Process] = {}
-        self._space = NodeSpace(self.folder, starter=self._starter)
+        self._space = NodeSpace(
+            self.folder, starter=self._starter, more=_USUAL if self._usual else ()
+        )
         try:
             self._open()
         except BaseException:
@@ -78,6 +100,11 @@ class RealKubelet:
     def enter(self, *command: str) -> list[str]:
         """Give a command line that runs a command on the node, beside the kubelet."""
         return self._space.enter(*command)
+
+    def ctr(self, *arguments: str) -> list[str]:
+        """Give a command line for the container runtime's own client."""
+        client = (f"{self._containerd_at}/ctr", f"--address={self.folder}/containerd.sock")
+        return self.enter(*client, "--namespace=k8s.io", *arguments)
 
     def stop_kubelet(self) -> None:
         """Let the kubelet be gone at once; containers go on."""
@@ -116,7 +143,7 @@ class RealKubelet:
     def _open(self) -> None:
         self._space.open()
         for folder in (self.root, self.cdi):
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
         write_cni(self.folder / "cni")
         self._launch("containerd", self._containerd())
         self._import_images()
@@ -137,7 +164,8 @@ class RealKubelet:
 
     def _containerd(self) -> list[str]:
         runc = shutil.which("runc") or "runc"
-        config = write_containerd(self.folder, runc=runc, shims=self._containerd_at)
+        cdi = Path("/var/run/cdi") if self._usual else self.cdi
+        config = write_containerd(self.folder, runc=runc, shims=self._containerd_at, cdi=cdi)
         return [f"{self._containerd_at}/containerd", f"--config={config}"]
 
     def _kubelet(self) -> list[str]:
@@ -145,7 +173,8 @@ class RealKubelet:
         user = self._control_plane.kubeconfig_for(f"system:node:{self.name}", groups=groups)
         config = write_kubelet(
             self.folder,
-            port=_free_port(),
+            address=node_address(),
+            port=free_port(),
             ca=self._control_plane.ca_file,
             cgroup=self._space.cgroup,
             feature_gates=self._gates,
@@ -154,7 +183,7 @@ class RealKubelet:
             f"{self._kubelet_at}/kubelet",
             f"--kubeconfig={user}",
             f"--config={config}",
-            f"--root-dir={self.root}",
+            f"--root-dir={'/var/lib/kubelet' if self._usual else self.root}",
             f"--cert-dir={self.folder}/pki",
             f"--hostname-override={self.name}",
         ]
@@ -162,16 +191,15 @@ class RealKubelet:
     def _import_images(self) -> None:
         archive = self.folder / "images.tar"
         images.write_archive(archive)
-        ctr = [f"{self._containerd_at}/ctr", f"--address={self.folder}/containerd.sock"]
-        command = [*ctr, "--namespace=k8s.io", "images", "import", str(archive)]
+        self.import_images(archive)
+
+    def import_images(self, archive: Path) -> None:
+        """Give the container runtime an archive's images."""
+        command = self.ctr("images", "import", str(archive))
         done = [subprocess.CompletedProcess[str](command, 1)]
 
         def is_done() -> bool:
-            done[:] = [
-                subprocess.run(
-                    self._space.enter(*command), check=False, capture_output=True, text=True
-                )
-            ]
+            done[:] = [subprocess.run(command, check=False, capture_output=True, text=True)]
             return done[0].returncode == 0
 
         wait_until(
@@ -198,8 +226,20 @@ def check_machine() -> None:
         raise building.Lacking(f"needs cgroups that a kubelet can make more of: {reason}")
 
 
-def _free_port() -> int:
+def node_address() -> str:
+    """Give this machine's address, as its kubelet finds it; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("192.0.2.254", 9))
+        except OSError:  # no way to anywhere: the API server cannot ask this kubelet
+            return "127.0.0.1"
+        address: str = asked.getsockname()[0]
+        return address
+
+
+def free_port() -> int:
+    """Find a port that nobody has at any address."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("", 0))
         port: int = taken.getsockname()[1]
         return port

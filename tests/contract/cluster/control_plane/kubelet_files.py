@@ -32,7 +32,7 @@ def write_cni(folder: Path) -> None:
     (folder / "net.d/test.conflist").write_text(json.dumps(network))
 
 
-def write_containerd(folder: Path, *, runc: str, shims: Path) -> Path:
+def write_containerd(folder: Path, *, runc: str, shims: Path, cdi: Path) -> Path:
     """Write containerd's configuration; give its path.
 
     Parameters
@@ -43,6 +43,8 @@ def write_containerd(folder: Path, *, runc: str, shims: Path) -> Path:
         The runtime below it.
     shims
         Where its own other commands are.
+    cdi
+        Where it looks for CDI specs.
     """
     path = folder / "containerd.toml"
     path.write_text(f"""\
@@ -55,7 +57,7 @@ address = "{folder}/containerd.sock"
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "{PAUSE}"
 [plugins."io.containerd.cri.v1.runtime"]
-cdi_spec_dirs = ["{folder}/cdi"]
+cdi_spec_dirs = ["{cdi}"]
 netns_mounts_under_state_dir = true
 restrict_oom_score_adj = true
 enable_unprivileged_ports = false
@@ -75,13 +77,19 @@ SystemdCgroup = false
 
 
 def write_kubelet(
-    folder: Path, *, port: int, ca: Path, cgroup: str, feature_gates: Mapping[str, bool]
+    folder: Path,
+    *,
+    address: str,
+    port: int,
+    ca: Path,
+    cgroup: str,
+    feature_gates: Mapping[str, bool],
 ) -> Path:
     """Write the kubelet's configuration; give its path."""
     config: dict[str, Any] = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": "127.0.0.1",
+        "address": address,  # the API server asks there, for kubectl exec and logs
         "port": port,
         "healthzPort": 0,
         "authentication": {"x509": {"clientCAFile": str(ca)}, "anonymous": {"enabled": False}},

@@ -13,6 +13,7 @@ that look like these settings; the machine's own stay.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from contract.cluster.control_plane.objects import wait_until
@@ -32,8 +33,9 @@ _OWN = ("/run/containerd", "/var/lib/kubelet", "/var/log")
 class NodeSpace:
     """The namespaces, their first process, and what is entered into them."""
 
-    def __init__(self, folder: Path, *, starter: Starter) -> None:
+    def __init__(self, folder: Path, *, starter: Starter, more: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._own = (*_OWN, *more)
         self._starter = starter
         self.logs = folder / "logs"
         self.cgroup = f"/{_PREFIX}{os.getpid()}-{folder.name}"
@@ -84,7 +86,7 @@ class NodeSpace:
             own.parent.mkdir(exist_ok=True)
             own.write_text(Path("/proc/sys", name).read_text())
             lines.append(f"mount --bind {own} /proc/sys/{name}")
-        for name in _OWN:
+        for name in self._own:
             own = self._folder / name[1:]
             own.mkdir(parents=True)
             lines += [f"mkdir -p {name}", f"mount --bind {own} {name}"]

@@ -59,6 +59,7 @@ class ControlPlane:
     ) -> None:
         building.check_machine()
         build = building.kubernetes(minor)
+        self.minor = minor
         self.version = build.version
         self._options = commands.Options(
             binaries=building.commands(build),
@@ -184,6 +185,7 @@ class ControlPlane:
             serving=self._authority.serving(
                 "kube-apiserver", hosts=[_ADDRESS, "localhost", commands.SERVICE_ADDRESS]
             ),
+            asking=self._authority.client("kube-apiserver-kubelet", groups=["system:masters"]),
             ca=self._authority.ca,
             tokens=self._authority.signing_key("service-accounts"),
         )
