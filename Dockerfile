@@ -17,27 +17,28 @@ COPY pyproject.toml ./
 COPY deploy/hook deploy/hook
 RUN make -C deploy/hook OUT=/out
 
-# Packages by hash first, ibdra last: a change of ours costs seconds.
+# Packages by hash first, ibdra last: a change of ours costs seconds.  Not below /opt/ibdra:
+# there the host's folder with the hook is mounted over whatever an image has.
 FROM tools AS packages
 WORKDIR /source
 COPY constraints.txt constraints-run.txt ./
 RUN python3 -m venv /build \
  && /build/bin/pip install -q --no-cache-dir --require-hashes -r constraints.txt
-RUN python3 -m venv --without-pip /opt/ibdra \
- && /build/bin/pip --python /opt/ibdra/bin/python install -q --no-cache-dir --no-compile \
+RUN python3 -m venv --without-pip /usr/lib/ibdra \
+ && /build/bin/pip --python /usr/lib/ibdra/bin/python install -q --no-cache-dir --no-compile \
       --require-hashes --no-deps -r constraints-run.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY examples examples
 RUN /build/bin/pip wheel -q --no-cache-dir --no-index --no-deps --no-build-isolation -w /wheel . \
- && /build/bin/pip --python /opt/ibdra/bin/python install -q --no-cache-dir --no-compile \
+ && /build/bin/pip --python /usr/lib/ibdra/bin/python install -q --no-cache-dir --no-compile \
       --no-index --no-deps /wheel/*.whl
 
 FROM ${BASE} AS root
 RUN apt-get update -q \
  && apt-get install -q -y --no-install-recommends ibverbs-providers libibverbs1 python3 \
  && rm -rf /var/lib/apt/lists/*
-COPY --from=packages /opt/ibdra /opt/ibdra
+COPY --from=packages /usr/lib/ibdra /usr/lib/ibdra
 COPY --from=hook /out/ibdra-hook /usr/libexec/ibdra/ibdra-hook
 COPY deploy/image/slim.sh /slim.sh
 RUN mkdir /root-of-image \
@@ -50,7 +51,7 @@ FROM scratch
 ARG VERSION=unknown
 ARG REVISION=unknown
 COPY --from=root /root-of-image /
-ENV PATH=/opt/ibdra/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+ENV PATH=/usr/lib/ibdra/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 LABEL org.opencontainers.image.title="ibdra" \

@@ -4,7 +4,7 @@
 set -eu
 
 root=$1
-packages=$root/opt/ibdra/lib/python3.11/site-packages
+packages=$root/usr/lib/ibdra/lib/python3.11/site-packages
 
 # The Kubernetes client for asyncio, and the typed API and models: ibdra sends and reads JSON of
 # its own through kubernetes.client.api_client. The packages' own __init__ load them when asked.

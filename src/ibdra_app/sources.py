@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
@@ -178,11 +179,15 @@ def scratched(settings: Settings) -> Iterator[Settings]:
         yield settings
         return
     if settings.real_processes:  # a driver that is killed leaves it where the next one looks
-        folder = settings.run_folder / "simulation"
+        # Each of the two in a rolling update has its own.
+        own = sha256((settings.instance or "").encode()).hexdigest()[:12]
+        folder = settings.run_folder / "simulation" / own
         rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
         yield replace(settings, scratch=folder)
         rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # the other one's is there
+            folder.parent.rmdir()
         return
     with TemporaryDirectory(prefix="ibdra-", dir=_memory()) as temporary:
         yield replace(settings, scratch=Path(temporary))

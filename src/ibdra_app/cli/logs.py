@@ -16,11 +16,17 @@ class LogFormat(StrEnum):
 
 
 def set_up_logs(form: LogFormat, *, verbose: bool) -> None:
-    """Log to standard error, debug messages too if ``verbose``."""
+    """Log to standard error, our own debug messages too if ``verbose``.
+
+    Not those of libraries: gRPC and urllib3 write a line for each call that they are in.
+    """
     handler = logging.StreamHandler()
     handler.addFilter(AboutFilter())
     handler.setFormatter(_json() if form is LogFormat.JSON else _text())
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    if verbose:
+        for package in ("ibdra_app", "ibdra_adapters", "ibdra_domain"):
+            logging.getLogger(package).setLevel(logging.DEBUG)
 
 
 def _text() -> logging.Formatter:

@@ -7,7 +7,7 @@ namespace and a node of its own, and removes what else it makes.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -101,9 +101,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the programs complained about with a test that failed on them."""
     report = yield
-    for name in ("control_plane", "kubelet", "ibdra") if report.failed else ():
+    for name in ("control_plane", "kubelet", "ibdra", "chart") if report.failed else ():
         running = getattr(item, "funcargs", {}).get(name)
-        if running is not None:
+        if running is None:
+            continue
+        with suppress(OSError):  # one that has ended cannot be asked
             report.sections.append((f"what {name} complained about", running.complaints()))
     return report
 

@@ -118,14 +118,18 @@ class InstalledChart:
         for each in self.slices():
             self.admin.delete("ResourceSlice", each["metadata"]["name"])
 
-    def run(self, line: str, *, fails: bool = False) -> str:
-        """Run a line of the documentation, kubectl's or Helm's; give what it printed."""
+    def run(self, line: str, *, fails: bool | None = False) -> str:
+        """Run a line of the documentation, kubectl's or Helm's; give what it printed.
+
+        ``fails`` says whether it is to fail, None that it may.
+        """
         program, *arguments = shlex.split(line)
         if program == "helm":
             return self._helm(*arguments)
         assert "kubectl" == program
         done = self.kubectl(*arguments)
-        assert fails == bool(done.returncode), f"{line}: {done.stdout}{done.stderr}{self.state()}"
+        failed = bool(done.returncode)
+        assert fails in {None, failed}, f"{line}: {done.stdout}{done.stderr}{self.state()}"
         return done.stdout
 
     def kubectl(
@@ -190,6 +194,14 @@ class InstalledChart:
             for name in (*folders, *(f"var/lib/kubelet/{each}" for each in sockets))
             if (folder := self.kubelet.on_node(f"/{name}")).exists()
         }  # fmt: skip
+
+    def complaints(self) -> str:
+        """Give the warnings of all namespaces' events, and what the agents warned of."""
+        events = [e for e in self.admin.list("Event") if "Normal" != e.get("type")]
+        told = [f"{e['involvedObject']['name']}: {e['reason']}: {e['message']}" for e in events]
+        logs = self.kubelet.folder.glob(f"pod-logs/{self.namespace}_*/agent/*.log")
+        said = [line for path in logs for line in path.read_text().splitlines()]
+        return "\n".join([*told, *(line for line in said if '"INFO"' not in line)][-40:])
 
     def state(self) -> str:
         """Say how the release's pods are, and what they have said last."""

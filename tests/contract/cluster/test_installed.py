@@ -22,7 +22,7 @@ from contract.image.built import NoImage, built_image
 Json = dict[str, Any]
 pytestmark = pytest.mark.real
 
-_PYTHON = "/opt/ibdra/bin/python"
+_PYTHON = "/usr/lib/ibdra/bin/python"
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def index_in(netns):
     return next((one.index for one in links.list(netns) if one.name == name), None)
 
 with IPRoute() as route:
-    route.link("add", ifname=name, kind="dummy")
+    route.link("add", ifname=name, kind="veth", peer="ibdra-peer")
 try:
     links.move(index_in(host), source=host, target=found)
     print("there" if index_in(host) is None else "not moved")
@@ -210,7 +210,7 @@ def test_it_is_removed_as_the_page_says(chart: InstalledChart, user: PodUser) ->
     assert not [c for c in chart.admin.list("DeviceClass") if "ib.sigs" in c["metadata"]["name"]]
     chart.run(clean)
     wait_until(
-        lambda: f"is in use: pod {user.namespace}/pod0" in chart.run(said),
+        lambda: f"is in use: pod {user.namespace}/pod0" in chart.run(said, fails=None),
         what="a cleanup that refuses",
         seconds=PATIENCE,
         last=chart.state,

@@ -79,7 +79,7 @@ def test_what_was_left_out_is_not_missed(image: str) -> None:
         "for name in found: importlib.import_module(name)\n"
         "print(len(found))\n"
     )
-    said = in_image(image, "-c", program, options=("--entrypoint=/opt/ibdra/bin/python",))
+    said = in_image(image, "-c", program, options=("--entrypoint=/usr/lib/ibdra/bin/python",))
     assert int(said) > 100
 
 
@@ -90,7 +90,7 @@ def test_it_finds_hcas_with_libibverbs(image: str) -> None:
         "from ibdra_adapters.verbs.libibverbs import *\n"
         "import ctypes; ctypes.CDLL('libibverbs.so.1'); ctypes.CDLL('libmlx5.so.1'); print('ok')"
     )
-    said = in_image(image, "-c", program, options=("--entrypoint=/opt/ibdra/bin/python",))
+    said = in_image(image, "-c", program, options=("--entrypoint=/usr/lib/ibdra/bin/python",))
     assert "ok\n" == said
 
 
@@ -105,7 +105,9 @@ def test_it_is_small_and_one_layer(image: str) -> None:
 @pytest.mark.real
 def test_it_holds_no_settings_of_the_machine_that_built_it(image: str) -> None:
     """Settings of pip and apt are not there, nor the two themselves, nor certificates."""
-    places = "/etc/pip.conf /etc/ssl/certs /etc/apt ~/.cache /usr/bin/apt-get /opt/ibdra/bin/pip"
+    places = (
+        "/etc/pip.conf /etc/ssl/certs /etc/apt ~/.cache /usr/bin/apt-get /usr/lib/ibdra/bin/pip"
+    )
     program = f"ls {places}; true"
     said = in_image(image, "-c", program, options=("--entrypoint=/bin/sh",))
     assert "" == said

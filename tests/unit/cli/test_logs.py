@@ -13,7 +13,7 @@ CODE = """
 import logging
 from ibdra_app.cli.logs import LogFormat, set_up_logs
 from ibdra_app.speaking import speaking_of
-set_up_logs(LogFormat({form!r}), verbose=False)
+set_up_logs(LogFormat({form!r}), verbose={verbose})
 log = logging.getLogger("test")
 log.info("before")
 log.debug("not told")
@@ -21,13 +21,14 @@ with speaking_of(claim="uid-1", pod="jobs/train-0"):
     with speaking_of(devices=["pci-a", "pci-b"]):
         log.warning("moved")
 log.info("after")
+logging.getLogger("ibdra_app.preparing").debug("a step")
+logging.getLogger("urllib3.connectionpool").debug("a request")
 """
 
 
-def lines(form: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", CODE.format(form=form)], capture_output=True, text=True, check=True
-    )
+def lines(form: str, *, verbose: bool = False) -> list[str]:
+    code = CODE.format(form=form, verbose=verbose)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stderr.splitlines()
 
 
@@ -49,6 +50,11 @@ def test_json_has_a_field_each() -> None:
     )
     assert before.keys() == moved.keys()
     assert ("", "", []) == (before["claim"], before["pod"], before["devices"])
+
+
+def test_verbose_tells_our_steps_and_no_librarys() -> None:
+    """Libraries log each request; nobody who looks for a claim wants these."""
+    assert lines("text", verbose=True)[-1].endswith("DEBUG ibdra_app.preparing: a step")
 
 
 def test_what_is_about_nothing_stays_so() -> None:
