@@ -132,13 +132,19 @@ class InstalledChart:
         assert fails in {None, failed}, f"{line}: {done.stdout}{done.stderr}{self.state()}"
         return done.stdout
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Give what a shell of an administrator has: kubectl, and how to reach the cluster."""
+        path = f"{self._kubectl}:{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "KUBECONFIG": str(self._plane.kubeconfig)}
+
     def kubectl(
         self, *arguments: str, seconds: float = 2 * PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as an administrator does, from the project's folder."""
         return subprocess.run(
             [self._kubectl / "kubectl", *arguments],
-            env=dict(os.environ) | {"KUBECONFIG": str(self._plane.kubeconfig)},
+            env=self.environment,
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from contract.cluster.charts import ROOT, Helm
+from contract.cluster.charts import Helm
 from contract.cluster.control_plane import building
 from contract.cluster.control_plane.api import ApiError
 from contract.cluster.control_plane.kubelet import RealKubelet
 from contract.cluster.control_plane.objects import wait_until
 from contract.cluster.control_plane.running import ControlPlane
-from contract.cluster.installed_chart import AGENT, PATIENCE, InstalledChart
+from contract.cluster.installed_chart import AGENT, PATIENCE, WEBHOOK, InstalledChart
+from contract.cluster.page_lines import Shell, lines_of
 from contract.cluster.pod_user import OTHER_VF, PCI, VF, PodUser, a_template
 from contract.image.built import NoImage, built_image
 
@@ -104,7 +105,7 @@ def test_the_webhook_refuses_by_its_reason(chart: InstalledChart, namespace: str
 
 def test_what_the_page_says_can_be_seen(chart: InstalledChart) -> None:
     """The commands of "See that it works", one after another."""
-    lines = commands_of("install.md", "## See that it works")
+    lines = lines_of("install.md", "## See that it works")
     # This machine has no HCA; the doctor sees that, whatever the agent simulates.
     said = [chart.run(line, fails="ibdra doctor" in line) for line in lines]
     rolled_out, slices, doctor, applied = said
@@ -202,9 +203,57 @@ def test_an_update_that_cannot_work_ends_at_the_old_agent(
     user.delete("pod0")
 
 
+@pytest.fixture
+def shell(chart: InstalledChart, user: PodUser, tmp_path: Path) -> Shell:
+    """Have a pod with a device, which the lines are about."""
+    user.run("pod0")
+    names = {"NODE": chart.kubelet.name, "POD": "pod0", "DRIVER-POD": chart.agent()}
+    return Shell(chart, tmp_path, names, namespace=user.namespace)
+
+
+def test_the_lines_of_health_run(shell: Shell) -> None:
+    """No device has a taint of its port's; the kubelet tells of the pod's; nothing was logged."""
+    taints, allocated, logged = lines_of("health.md", program="kubectl")
+    assert "" == shell.run(taints).strip()
+    assert "Healthy" in shell.run(allocated)
+    assert "" == shell.run(logged, codes=(0, 1))
+
+
+def test_the_lines_of_troubleshooting_run(shell: Shell) -> None:
+    """Who has which device."""
+    (devices,) = lines_of("troubleshooting.md", program="kubectl")
+    assert VF in shell.run(devices)
+
+
+def test_the_lines_of_webhook_run(shell: Shell, chart: InstalledChart) -> None:
+    """Let pass, kept, off, and on again."""
+    lines = [f"{line} " for line in lines_of("webhook.md", program="kubectl")]
+    patch, keep, off, on = (line.replace(" ibdra ", f" {WEBHOOK} ") for line in lines)
+    shell.run(patch)
+    kind = "ValidatingWebhookConfiguration"
+    assert "Ignore" == chart.admin.get(kind, WEBHOOK)["webhooks"][0]["failurePolicy"]
+    shell.run(keep)
+    shell.run(off)
+    assert chart.admin.find(kind, WEBHOOK) is None
+    shell.run(on)
+    assert chart.admin.find(kind, WEBHOOK) is not None
+
+
+def test_the_lines_of_simulation_run(shell: Shell, chart: InstalledChart) -> None:
+    """An example's pod, its log and its claim."""
+    apply, log, claim, delete = lines_of("simulation.md", program="kubectl")
+    shell.run(apply.replace("kubectl apply", "kubectl apply --server-side --force-conflicts"))
+    chart.admin.wait_for(
+        "Pod", "pod0", lambda pod: pod["status"]["phase"] == "Running", namespace="ib-test1"
+    )
+    assert "IB_DEVICE_VF_PORT=1" in shell.run(log)
+    assert "reason: Attached" in shell.run(claim)
+    shell.run(delete)
+
+
 def test_it_is_removed_as_the_page_says(chart: InstalledChart, user: PodUser) -> None:
     """A pod that has a device holds up its node's cleanup; then nothing of the driver stays."""
-    no_classes, clean, status, said, remove = commands_of("uninstall.md", "## Installed with Helm")
+    no_classes, clean, status, said, remove = lines_of("uninstall.md", "## Installed with Helm")
     user.run("pod0")
     chart.run(no_classes)
     assert not [c for c in chart.admin.list("DeviceClass") if "ib.sigs" in c["metadata"]["name"]]
@@ -226,11 +275,3 @@ def test_it_is_removed_as_the_page_says(chart: InstalledChart, user: PodUser) ->
     chart.run(remove)
     chart.await_no_pods()
     assert "" == chart.run("helm list --short --namespace dra-ib-driver")
-
-
-def commands_of(page: str, heading: str) -> list[str]:
-    """Read a section's commands, in the order that a reader comes to them."""
-    text = (ROOT / "docs/user" / page).read_text()
-    section = text.partition(f"{heading}\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", section, re.DOTALL | re.MULTILINE)
-    return [line.strip() for block in blocks for line in block.splitlines()]

@@ -149,17 +149,19 @@ def test_a_server_with_too_many_requests_is_asked_again(
     admin.create(schema)
     try:
 
-        def is_refused() -> bool:  # the server takes some moments to take its rules to heart
-            (answer,) = node.prepare(*claims.values()).values()
+        def is_refused() -> bool:
+            # A call that is alone is served whatever the limit: one that is under way takes
+            # the only place.  A new one each time: the server takes some moments to take its
+            # rules to heart, and a call stays in the level that it began in.
+            with Api(agents_kubeconfig).under_way(f"/api/v1/namespaces/{namespace}/events"):
+                (answer,) = node.prepare(*claims.values()).values()
             if isinstance(answer, str):
                 assert "429" in answer or "too many requests" in answer.lower()
                 return True
             assert [None] == list(node.unprepare(*claims.values()).values())
             return False
 
-        # A call that is alone is served whatever the limit: this one takes the only place.
-        with Api(agents_kubeconfig).under_way(f"/api/v1/namespaces/{namespace}/events"):
-            wait_until(is_refused, what="a 429")
+        wait_until(is_refused, what="a 429")
     finally:
         admin.delete("FlowSchema", schema["metadata"]["name"])
         admin.delete("PriorityLevelConfiguration", level["metadata"]["name"])

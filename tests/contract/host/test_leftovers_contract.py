@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,22 @@ def test_a_folder_that_filled_meanwhile_is_kept(tmp_path: Path) -> None:
     with pytest.raises(StateFailed, match="could not be removed"):
         left.remove(folder)
     assert (tmp_path / "own/new").exists()
+
+
+@pytest.mark.real
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts a file system")
+def test_a_mounted_folder_stays(tmp_path: Path) -> None:
+    """In a container only the host can remove it; what is in it goes."""
+    left = rooms(tmp_path)
+    (tmp_path / "own").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / "own"], check=True)
+    try:
+        (tmp_path / "own/lock").write_text("")
+        assert (str(tmp_path / "own/lock"),) == left.found()
+        left.remove(str(tmp_path / "own/lock"))
+        assert () == left.found()
+    finally:
+        subprocess.run(["umount", tmp_path / "own"], check=True)
 
 
 def test_what_is_stuck_is_told() -> None:
