@@ -36,6 +36,7 @@ class InstalledChart:
         self.admin = Admin.of(plane.kubeconfig)
         self.kubelet = kubelet
         self.namespace = RELEASE
+        self.minor = plane.minor
         self._helm = helm
         self._plane = plane
         self._kubectl = building.commands(building.kubernetes(plane.minor, ("kubectl",)))
@@ -184,6 +185,13 @@ class InstalledChart:
     def log_of(self, pod: str, container: str = "agent") -> str:
         """Read what a pod's container has said."""
         return self.kubelet.logs_of(pod, namespace=self.namespace, container=container)
+
+    def objects(self) -> list[str]:
+        """List the release's objects of all kinds, in all namespaces."""
+        kinds = self.run("kubectl api-resources --verbs=list --output=name").split()
+        labels = f"app.kubernetes.io/instance={RELEASE}"
+        line = f"kubectl get {','.join(kinds)} --all-namespaces --output=name --selector={labels}"
+        return self.run(line).splitlines()
 
     def slices(self) -> list[Json]:
         """Give the node's slices, as the server has them."""

@@ -1,28 +1,13 @@
-"""Commands of the user's pages, run as a reader types them."""
+"""A shell in which lines of the user's pages are typed."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 
 from contract.cluster.charts import ROOT
 from contract.cluster.installed_chart import InstalledChart
-
-_BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
-
-
-def lines_of(page: str, heading: str = "", *, program: str = "") -> list[str]:
-    """Read the commands of a page or of one section, of one program if that is named.
-
-    They come in the order that a reader comes to them, without their comments.
-    """
-    text = (ROOT / "docs/user" / page).read_text()
-    if heading:
-        text = text.partition(f"{heading}\n")[2].partition("\n## ")[0]
-    joined = re.sub(r"\\\n\s*", "", "".join(_BLOCK.findall(text)))
-    lines = [re.sub(r"\s+# .*", "", line).strip() for line in joined.splitlines()]
-    return [line for line in lines if line.startswith(program)]
+from unit.docs.pages import with_names
 
 
 class Shell:
@@ -40,8 +25,7 @@ class Shell:
 
     def run(self, line: str, *, codes: tuple[int, ...] = (0,)) -> str:
         """Run a line; give what it printed."""
-        for name, value in self._names.items():
-            line = re.sub(rf"(?<![\w.-]){name}(?![\w.-])", value, line)
+        line = with_names(line, self._names)
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", line],
             env=self._environment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,20 @@ _METRIC = re.compile(r"\bibdra_[a-z_]+")
 every_set = pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 
 
-@pytest.fixture
-def foreign(admin: Admin) -> None:
+@pytest.fixture(scope="module")
+def foreign(control_plane: ControlPlane) -> Iterator[None]:
     """Have the kinds of the Prometheus operator and of cert-manager."""
-    for each in FOREIGN:
-        made = admin.apply(crd(*each))
+    admin = Admin.of(control_plane.kubeconfig)
+    names = [admin.apply(crd(*each))["metadata"]["name"] for each in FOREIGN]
+    for name in names:
         admin.wait_for(
             "CustomResourceDefinition",
-            made["metadata"]["name"],
+            name,
             lambda seen: "Established" in text_of(seen.get("status", {}).get("conditions")),
         )
+    yield
+    for name in names:
+        admin.delete("CustomResourceDefinition", name)
 
 
 def test_it_passes_helms_own_rules(helm: Helm) -> None:

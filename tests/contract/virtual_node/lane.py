@@ -35,6 +35,7 @@ IN_GUEST: dict[Wanted, tuple[str, ...]] = {
         f"{_OWN}/test_guest_run.py",
         f"{_OWN}/test_guest_doctor.py",
         f"{_OWN}/test_guest_cleanup.py",
+        f"{_OWN}/test_guest_pages.py",
         "tests/contract/sysfs/test_sysfs_contract.py",
         "tests/contract/verbs/test_verbs_contract.py",
         "tests/contract/verbs/test_verbs_events.py",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import msgspec
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_TYPED = re.compile(r"^ *```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 _REFUSAL_IN_C = re.compile(r'\brefuse\((?P<text>(?:\s*(?:"(?:[^"\\]|\\.)*"|VERSION))+)')
@@ -43,6 +44,27 @@ def blocks(page: Path, language: str) -> Iterator[tuple[int, list[str]]]:
     for match in _FENCE.finditer(text):
         if match[1] == language:
             yield text.count("\n", 0, match.start(2)) + 1, match[2].splitlines()
+
+
+def typed_lines(page: str, heading: str = "", *, program: str = "") -> list[str]:
+    """Give the lines of the ``sh`` blocks of a user's page, or of one section of it.
+
+    They come in the order that a reader comes to them, without their comments; of one program
+    only if that is named.
+    """
+    text = (ROOT / "docs/user" / page).read_text(encoding="utf-8")
+    if heading:
+        text = text.partition(f"{heading}\n")[2].partition("\n## ")[0]
+    joined = re.sub(r"\\\n\s*", "", "".join(_TYPED.findall(text)))
+    lines = [re.sub(r"(^|\s+)# .*", "", line).strip() for line in joined.splitlines()]
+    return [line for line in lines if line and line.startswith(program)]
+
+
+def with_names(line: str, names: Mapping[str, str]) -> str:
+    """Put names in place of those that a page has for an example."""
+    for name, value in names.items():
+        line = re.sub(rf"(?<![\w.:-]){re.escape(name)}(?![\w.-])", value, line)
+    return line
 
 
 def shown_commands() -> tuple[Shown, ...]:
