@@ -60,6 +60,12 @@ def in_agent(chart: InstalledChart, program: str) -> str:
     return done.stdout
 
 
+def status_in_agent(chart: InstalledChart) -> dict[str, str]:
+    """Read what the kernel says of a process in the agent's container (proc(5))."""
+    said = in_agent(chart, "print(open('/proc/self/status').read())")
+    return dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)
+
+
 def devices(chart: InstalledChart) -> dict[str, Json]:
     """Give the published devices by name."""
     return {each["name"]: each for s in chart.slices() for each in s["spec"].get("devices") or ()}
@@ -70,11 +76,7 @@ def test_the_agent_publishes_with_no_more_rights_than_named(chart: InstalledChar
     assert 40 == len(devices(chart))
     (owner,) = {s["metadata"]["ownerReferences"][0]["name"] for s in chart.slices()}
     assert chart.kubelet.name == owner
-    status = dict(
-        line.split(":\t", 1)
-        for line in in_agent(chart, "print(open('/proc/self/status').read())").splitlines()
-        if ":\t" in line
-    )
+    status = status_in_agent(chart)
     net_admin, sys_ptrace, sys_admin = 12, 19, 21  # linux/capability.h
     assert f"{1 << net_admin | 1 << sys_ptrace | 1 << sys_admin:016x}" == status["CapEff"]
     assert ("2", "1") == (status["Seccomp"], status["NoNewPrivs"])
@@ -164,7 +166,7 @@ def test_an_update_leaves_pods_and_slices_alone(chart: InstalledChart, user: Pod
     before = chart.files()
     user.run("pod0")
     old, published = chart.agent(), {s["metadata"]["uid"] for s in chart.slices()}
-    chart.upgrade("--set", "kubeletPlugin.verbose=true")
+    chart.upgrade("--set", "kubeletPlugin.verbose=true,kubeletPlugin.privileged=true")
     chart.await_ready()
     new = chart.agent()
     assert old != new
@@ -175,6 +177,7 @@ def test_an_update_leaves_pods_and_slices_alone(chart: InstalledChart, user: Pod
     user.delete("pod1")
     wait_until(lambda: same_but_names(before, chart.files()), what="nothing", last=chart.files)
     assert "prepared" in chart.log_of(new)
+    assert "0" == status_in_agent(chart)["Seccomp"]  # privileged now, as the operator asked
 
 
 def same_but_names(before: dict[str, list[str]], now: dict[str, list[str]]) -> bool:
