@@ -43,6 +43,8 @@ class Cleaning:
         Tells whether somebody answers at the hook's socket.
     slices:
         The node's, None to leave them.
+    check_node:
+        Raises KubeNotFound if the cluster has no node of this name.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Cleaning:
         answers: Callable[[], bool],
         leftovers: Leftovers,
         slices: Slices | None = None,
+        check_node: Callable[[], object] | None = None,
     ) -> None:
         self._ledger = ledger
         self._driver = driver
@@ -71,6 +74,7 @@ class Cleaning:
         self._answers = answers
         self._leftovers = leftovers
         self._slices = slices
+        self._check_node = check_node
 
     def plan(self) -> CleanupPlan:
         """Say what :meth:`clean` would do; changes nothing.
@@ -143,7 +147,10 @@ class Cleaning:
         if self._slices is None:
             return
         try:
-            for one in self._slices.list():
+            published = self._slices.list()
+            if not published and self._check_node is not None:
+                self._check_node()  # else they may be under the node's true name
+            for one in published:
                 self._slices.delete(one)
                 run.done.append(f"deleted ResourceSlice {one.metadata.name}")
         except IbdraError as error:
@@ -157,8 +164,11 @@ class Cleaning:
                 run.done.append(f"ended claim {record.prepared.claim}")
         for uid in sorted(loaded.set_aside):
             with run.trying(f"the record of claim {uid}, set aside", is_claim=True):
-                self._cdi.remove(uid)
-                self._marks.remove(uid)
+                # Its name may be no claim's; then nothing else has it.
+                if uid in self._cdi.keys():  # noqa: SIM118 -- a port's method, no mapping's
+                    self._cdi.remove(uid)
+                if uid in self._marks.claims():
+                    self._marks.remove(uid)
                 self._ledger.remove(uid)
                 run.done.append(f"removed what was left of claim {uid}")
 

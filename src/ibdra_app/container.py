@@ -48,6 +48,7 @@ from ibdra_app.sources import (
 from ibdra_app.upkeep_sources import (
     hook_answers,
     make_leftovers,
+    node_to_check,
     records_of,
     slices_to_delete,
 )
@@ -310,6 +311,7 @@ class Container(containers.DeclarativeContainer):
         answers=providers.Callable(hook_answers, settings),
         leftovers=providers.Callable(make_leftovers, settings),
         slices=providers.Callable(slices_to_delete, settings, kube.provided.slices),
+        check_node=providers.Callable(node_to_check, settings, kube.provided.nodes),
     )
     watching = providers.Singleton(
         Watching,

@@ -179,7 +179,10 @@ class Examining:
     def _sriov(self) -> Iterable[Finding]:
         claims = [record.prepared for record in self._records.records.values()]
         holders = {p.device.pci: str(claim.claim) for claim in claims for p in claim.moving}
-        views = pf_views(self._reading, nodes=self._char_devices, holders=holders)
+        names = {p.device.pci: p.device.rdma_device for claim in claims for p in claim.moving}
+        views = pf_views(
+            self._reading, nodes=self._char_devices, holders=holders, held_devices=names
+        )
         plan = plan_provisioning(views, self._wanted)
         return fitness_sriov.check_sriov(self._reading, views, plan, self._wanted)
 

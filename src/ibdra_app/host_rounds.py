@@ -78,7 +78,10 @@ class HostRounds:
         """Look at what is shared with the kubelet."""
         root = self._settings.kubelet_folder
         why = "the kubelet does not find the driver"
-        yield _folder(self._files, "kubelet", root, purpose=why, made=False)
+        yield fitness_places.check_folder(
+            "kubelet", self._files.look(str(root)), self._files.look(str(root)),
+            purpose=why, made=False, written=False,
+        )  # fmt: skip
         registration, plugin = self._host.sockets()
         for folder in (registration.parent, plugin.parent):
             yield _folder(self._files, "kubelet", folder, purpose=why)
@@ -99,12 +102,14 @@ class HostRounds:
         folder = self._settings.cdi_folder
         yield _folder(self._files, "cdi", folder, purpose="no claim can be prepared")
         specs, ours = {}, set()
-        for place in self._cdi_folders:
-            for name in self._files.names(str(place)):
+        own = self._files.resolve(str(folder))
+        # /var/run is a link to /run: a folder that is there twice has each spec once.
+        for place in dict.fromkeys(self._files.resolve(str(each)) for each in self._cdi_folders):
+            for name in self._files.names(place):
                 if name.endswith(_SPEC_SUFFIXES):
                     path = f"{place}/{name}"
                     specs[path] = self._files.read(path)
-                    if place == folder and name.startswith(f"{DRIVER_NAME}_"):
+                    if place == own and name.startswith(f"{DRIVER_NAME}_"):
                         ours.add(path)
         yield from fitness_places.check_cdi_conflicts(specs, ours=ours)
 
@@ -137,13 +142,9 @@ class HostRounds:
         yield fitness_places.check_daemon(answers=answers, socket=socket)
 
 
-def _folder(
-    files: HostFiles, check: str, folder: Path, *, purpose: str, made: bool = True
-) -> Finding:
+def _folder(files: HostFiles, check: str, folder: Path, *, purpose: str) -> Finding:
     facts = files.look(str(folder))
-    return fitness_places.check_folder(
-        check, facts, _nearest(files, facts), purpose=purpose, made=made
-    )
+    return fitness_places.check_folder(check, facts, _nearest(files, facts), purpose=purpose)
 
 
 def _nearest(files: HostFiles, facts: PathFacts) -> PathFacts:

@@ -178,6 +178,7 @@ class Provisioning:
             nodes=self._sysfs.char_devices(),
             settings=self._settings(reading),
             holders={device.pci: claim for device, claim in held},
+            held_devices={device.pci: device.rdma_device for device, _ in held},
         )
         others = {
             guid: hca.name for hca in reading.hcas for guid in _guids(hca.node_guid, hca.ports)

@@ -17,9 +17,9 @@ from ibdra_app.examining import Cluster, Examining
 from ibdra_app.host_rounds import Host
 from ibdra_app.settings import KubeSource, Settings
 from ibdra_app.sources import make_machine, make_sysfs, make_verbs, scratched, wanted_vfs
-from ibdra_domain.errors import KubeletFailed
+from ibdra_domain.errors import KubeletFailed, KubeNotFound
 from ibdra_domain.ports.host import HostFiles
-from ibdra_domain.ports.kube import Slices
+from ibdra_domain.ports.kube import Nodes, Slices
 from ibdra_domain.ports.leftovers import Leftovers
 from ibdra_domain.ports.state import Loaded
 from ibdra_domain.publication import DRIVER_NAME
@@ -85,6 +85,23 @@ def hook_answers(settings: Settings) -> Callable[[], bool]:
 def slices_to_delete(settings: Settings, slices: Slices) -> Slices | None:
     """Give the node's slices if there is a cluster they are in."""
     return slices if settings.kube is KubeSource.CLUSTER else None
+
+
+def node_to_check(settings: Settings, nodes: Nodes) -> Callable[[], object] | None:
+    """Give what raises if there is a cluster and it has no such node."""
+    if settings.kube is not KubeSource.CLUSTER:
+        return None
+
+    def check() -> None:
+        try:
+            nodes.uid(settings.node)
+        except KubeNotFound as error:
+            raise KubeNotFound(
+                f"the cluster has no node {settings.node}, and no slices of it",
+                remedy="give the node's name with --node, or --no-slices if it was deleted",
+            ) from error
+
+    return check
 
 
 def _this_host(settings: Settings) -> Host:

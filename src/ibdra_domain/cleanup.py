@@ -138,9 +138,8 @@ def plan_cleanup(
 def _in_use(record: ClaimRecord, *, lives: bool) -> str:
     """Say who may be using a claim of this boot; an attach that was interrupted is nobody's."""
     attachment = record.attachment
-    if attachment is not None:
-        started = attachment.phase is Phase.DONE and lives
-        return f"{attachment.holder} has its devices" if started else ""
+    if attachment is not None and attachment.phase is Phase.DONE and lives:
+        return f"{attachment.holder} has its devices"
     if record.on_host_network:
         return "a container on the host's network was started with it"
     if record.prepared.ports and not record.prepared.moving:

@@ -224,7 +224,8 @@ def check_rights(rights: ProcessRights, *, sys: PathFacts) -> tuple[Finding, ...
         )
         for name, loss in _CAPABILITIES.items()
     ]
-    if sys.kind is not PathKind.FOLDER or not sys.writable:
+    # Not by access(2): /sys itself is for reading only, for a root without CAP_DAC_OVERRIDE too.
+    if sys.kind is not PathKind.FOLDER or sys.read_only:
         found.append(
             error(
                 "rights",

@@ -91,7 +91,8 @@ def _hcas_at_all(reading: SysfsReading, inventory: Inventory) -> Finding:
 def check_ports(devices: Iterable[IbDevice]) -> tuple[Finding, ...]:
     """Judge each port's link and GUIDs; those in pods' namespaces are not seen."""
     found: list[Finding] = []
-    here = [device for device in devices if device.presence is Presence.HERE]
+    every = tuple(devices)
+    here = [device for device in every if device.presence is Presence.HERE]
     for device in here:
         name = f"{device.rdma_device} port {device.port}"
         if device.lacks_guid:
@@ -108,7 +109,8 @@ def check_ports(devices: Iterable[IbDevice]) -> tuple[Finding, ...]:
             )
         found.append(_port(device, name))
     active = [d for d in here if d.link.state in (PortState.ACTIVE, PortState.ACTIVE_DEFER)]
-    if here and not active:
+    in_pods = any(device.presence is Presence.AWAY for device in every)
+    if here and not active and not in_pods:
         found.append(
             error(
                 "port",
@@ -206,20 +208,21 @@ def _node(node: CharDevice, there: PathFacts, *, needed: bool) -> Finding:
     grade = error if needed else warning
     numbers = (node.major, node.minor)
     subject = f"{node.path} ({node.rdma_device or 'all devices'})"
-    again = "have udev make it anew (`udevadm trigger -s infiniband_verbs -s infiniband_mad`)"
+    mode = "0600" if node.kind is CharDeviceKind.UMAD else "0666"
+    again = f"make it anew: `mknod -m {mode} {node.path} c {node.major} {node.minor}`"
     if there.kind is PathKind.MISSING:
         return grade(
             "node",
             subject,
             f"{node.path} is missing, the kernel has {node.major}:{node.minor} for it",
-            remedy=f"mount the host's /dev/infiniband here, or {again}",
+            remedy=f"in a container, mount the host's /dev/infiniband; on the host, {again}",
         )
     if there.kind is not PathKind.CHAR_DEVICE:
         return grade(
             "node",
             subject,
             f"{node.path} is a {there.kind}, no device",
-            remedy=f"remove it, and {again}",
+            remedy=f"remove it, then {again}",
         )
     if there.numbers != numbers:
         has = ":".join(map(str, there.numbers or ()))
@@ -227,6 +230,6 @@ def _node(node: CharDevice, there: PathFacts, *, needed: bool) -> Finding:
             "node",
             subject,
             f"{node.path} is {has}, the kernel has {node.major}:{node.minor} for it",
-            remedy=f"remove it, and {again}",
+            remedy=f"remove it, then {again}",
         )
     return good("node", subject)

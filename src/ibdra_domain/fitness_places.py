@@ -22,12 +22,18 @@ _KIND_IN_SPEC = re.compile(
 
 
 def check_folder(
-    check: str, folder: PathFacts, nearest: PathFacts, *, purpose: str, made: bool
+    check: str,
+    folder: PathFacts,
+    nearest: PathFacts,
+    *,
+    purpose: str,
+    made: bool = True,
+    written: bool = True,
 ) -> Finding:
     """Judge a folder.
 
     ``nearest`` is the first folder above it that is there, or itself; ``made`` tells that
-    the driver makes a missing one.
+    the driver makes a missing one, ``written`` that it writes there itself.
     """
     path = folder.path
     if folder.kind not in (PathKind.MISSING, PathKind.FOLDER):
@@ -44,7 +50,7 @@ def check_folder(
             f"{path} is missing: {purpose}",
             remedy="start what makes it, or mount the host's folder here",
         )
-    if not nearest.writable:
+    if written and not nearest.writable:
         return error(
             check,
             path,

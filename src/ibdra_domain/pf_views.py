@@ -60,7 +60,8 @@ class PfView(msgspec.Struct, frozen=True, kw_only=True):
     """A PF with SR-IOV as it is.
 
     ``link_layers`` has one entry a port; it is empty, and ``rdma_device`` None, if the PF
-    shows no RDMA device here.  ``interface`` is the PF's IPoIB interface.
+    shows no RDMA device here; ``held_device`` is what it is called while a claim has it.
+    ``interface`` is the PF's IPoIB interface.
     """
 
     address: PciAddress
@@ -74,6 +75,7 @@ class PfView(msgspec.Struct, frozen=True, kw_only=True):
     present: int | None = None
     autoprobe: bool | None = None
     holder: str | None = None
+    held_device: str | None = None
     vfs: tuple[VfView, ...] = ()
 
     @property
@@ -88,6 +90,7 @@ def pf_views(
     nodes: Iterable[CharDevice] = (),
     settings: Mapping[PciAddress, Iterable[VfSettings]] = {},
     holders: Mapping[PciAddress, str] = {},
+    held_devices: Mapping[PciAddress, str] = {},
 ) -> tuple[PfView, ...]:
     """Join what is known, by PF in the order of addresses.
 
@@ -99,6 +102,8 @@ def pf_views(
         What is set for VFs, by PF.
     holders:
         The claim that has a function, by the function's address.
+    held_devices:
+        The names of these functions' RDMA devices, which may not be seen from here.
     """
     hcas = {h.pci: h for h in reading.hcas if h.pci is not None and h.has_uverbs is not False}
     netdevs = {n.pci: n for n in reading.netdevs if n.infiniband and n.port == 1}
@@ -124,6 +129,7 @@ def pf_views(
                 present=pf.num_vfs,
                 autoprobe=pf.autoprobe,
                 holder=holders.get(pf.address),
+                held_device=held_devices.get(pf.address),
                 vfs=tuple(
                     VfView(
                         index=index,

@@ -55,8 +55,9 @@ class PfOverride(msgspec.Struct, frozen=True):
 
     def fits(self, pf: PfView) -> bool:
         """Tell whether it is about a PF."""
+        device = pf.rdma_device or pf.held_device
         return fnmatchcase(pf.address, self.pattern.lower()) or (
-            pf.rdma_device is not None and fnmatchcase(pf.rdma_device, self.pattern)
+            device is not None and fnmatchcase(device, self.pattern)
         )
 
 
@@ -181,6 +182,8 @@ def _plan_pf(pf: PfView, wanted: WantedVfs, taken: dict[Guid, str]) -> PfPlan:
         layer = pf.link_layers[0] or "of unknown link layer"
         verdict = Verdict.REFUSED if named else Verdict.LEFT
         return plan(verdict, f"its port is {layer}, only InfiniBand ports get VFs")
+    if pf.rdma_device is None and pf.holder is not None and pf.present == count:
+        return plan(Verdict.READY, f"it has {count} VFs; claim {pf.holder} has the PF itself")
     try:
         _check(pf, count)
         steps = _missing(pf, wanted, taken) if pf.present else _new_vfs(pf, count, wanted, taken)

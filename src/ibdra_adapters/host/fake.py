@@ -18,6 +18,7 @@ class FakeFiles:
         self._facts: dict[str, PathFacts] = {}
         self._contents: dict[str, bytes] = {}
         self.listening: set[str] = set()
+        self.links: dict[str, str] = {}
 
     def put(self, facts: PathFacts, content: bytes = b"") -> None:
         """Put something at a path."""
@@ -39,6 +40,13 @@ class FakeFiles:
     def look(self, path: str) -> PathFacts:
         """Fulfil the port."""
         return self._facts.get(path, PathFacts(path=path))
+
+    def resolve(self, path: str) -> str:
+        """Fulfil the port, by ``links`` from one folder to another."""
+        for link, target in self.links.items():
+            if path == link or path.startswith(f"{link}/"):
+                return target + path.removeprefix(link)
+        return path
 
     def names(self, folder: str) -> tuple[str, ...]:
         """Fulfil the port."""

@@ -39,7 +39,12 @@ class LinuxFiles:
             mode=stat.S_IMODE(found.st_mode),
             numbers=(os.major(found.st_rdev), os.minor(found.st_rdev)) if is_device else None,
             full=_is_full(path),
+            read_only=_is_read_only(path),
         )
+
+    def resolve(self, path: str) -> str:
+        """Fulfil the port."""
+        return os.path.realpath(path)
 
     def names(self, folder: str) -> tuple[str, ...]:
         """Fulfil the port."""
@@ -90,6 +95,13 @@ def _kind(mode: int) -> PathKind:
         if test(mode):
             return kind
     return PathKind.OTHER
+
+
+def _is_read_only(path: str) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _is_full(path: str) -> bool:

@@ -108,8 +108,8 @@ class KubeletPlugin:
 
     @property
     def serving(self) -> bool:
-        """Whether its sockets should answer."""
-        return bool(self._listeners)
+        """Whether its sockets should answer, also while they cannot be put back in place."""
+        return self._keeper is not None
 
     async def ask(self, *, deadline: float) -> None:
         """Ask itself over both sockets, as the kubelet would.  Raises KubeletFailed."""

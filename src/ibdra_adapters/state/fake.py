@@ -44,9 +44,12 @@ class FakeStateStore(Generic[RecordT]):
 
     def remove(self, key: str) -> None:
         """Fulfil the port."""
+        was_aside = key in self.aside and not self.broken
+        self.aside -= {key} if was_aside else set()
+        if was_aside and not is_file_key(key):
+            return
         self._check(key)
         self.files.pop(key, None)
-        self.aside.discard(key)
 
     def _check(self, key: str) -> None:
         if self.broken:

@@ -98,11 +98,16 @@ class StateFolder(Generic[RecordT]):
             write_file(path, self._encoder.encode(envelope) + b"\n", mode=0o600)
 
     def remove(self, key: str) -> None:
-        """Fulfil the port."""
+        """Fulfil the port; what was set aside may have a name that is no key."""
+        aside = self._folder / f"{key}.corrupt"
+        with self._failing("removed", aside):
+            if aside in set(self._folder.glob("*.corrupt")):
+                remove_file(aside)
+                if not is_file_key(key):
+                    return
         path = self._path(key)
         with self._failing("removed", path):
             remove_file(path)
-            remove_file(path.with_suffix(".corrupt"))
 
     def _make_folder(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

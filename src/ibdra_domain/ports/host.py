@@ -29,6 +29,7 @@ class PathFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     ``writable`` and ``executable`` are for this process.  ``mode`` has the permission bits.
     ``numbers`` are a device's major and minor.  ``full``: its file system has no room left.
+    ``read_only``: it is mounted so that nothing on it can be written.
     """
 
     path: str
@@ -38,6 +39,7 @@ class PathFacts(msgspec.Struct, frozen=True, kw_only=True):
     mode: int = 0
     numbers: tuple[int, int] | None = None
     full: bool = False
+    read_only: bool = False
 
 
 class HostFiles(Protocol):
@@ -45,6 +47,9 @@ class HostFiles(Protocol):
 
     def look(self, path: str) -> PathFacts:
         """Tell what lies there."""
+
+    def resolve(self, path: str) -> str:
+        """Give the path with all links followed, as far as they lead anywhere."""
 
     def names(self, folder: str) -> tuple[str, ...]:
         """List a folder, sorted; nothing for one that cannot be listed."""

@@ -31,4 +31,7 @@ class StateStore(Protocol[RecordT]):
         """Make a record durable before returning; whole or not at all."""
 
     def remove(self, key: str) -> None:
-        """Remove a record, durably, and one set aside; none is a success."""
+        """Remove a record, durably, and one set aside; none is a success.
+
+        One set aside may have any name; else a name that is no key is StateFailed.
+        """

@@ -602,6 +602,23 @@ async def test_sockets_that_somebody_removed_are_served_again(
             assert {"uid-1": (device(claim(1)),)} == await kubelet.prepare([claim(1)])
 
 
+async def test_one_that_cannot_serve_any_more_does_not_pass_for_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a pod whose mounted folder was removed on the host: only a restart helps there."""
+    monkeypatch.setattr("ibdra_adapters.kubelet.plugin.LOOK", 0.01)
+    async with KubeletPlugin(NAME, Driver(), kubelet_dir=tmp_path) as plugin:
+        shutil.rmtree(tmp_path / sockets.PLUGINS)
+        (tmp_path / sockets.PLUGINS).write_text("")
+        await asyncio.sleep(0.1)
+        assert plugin.serving
+        with pytest.raises(KubeletFailed):
+            await plugin.ask(deadline=1.0)
+        (tmp_path / sockets.PLUGINS).unlink()
+        await asyncio.to_thread(both_there, plugin)
+        await plugin.ask(deadline=5.0)
+
+
 async def test_another_instances_sockets_are_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

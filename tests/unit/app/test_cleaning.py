@@ -16,7 +16,7 @@ from ibdra_adapters.kube.fake import FakeSlices
 from ibdra_adapters.state.instances import FileArrivals
 from ibdra_app.cleaning import Cleaning
 from ibdra_domain.container_edits import HookSettings
-from ibdra_domain.errors import CleanupRefused, KernelRefused, KubeUnavailable
+from ibdra_domain.errors import CleanupRefused, KernelRefused, KubeNotFound, KubeUnavailable
 from ibdra_domain.ports.netlink import Netns
 from ibdra_domain.publication import DRIVER_NAME
 from unit.app.app_node import NODE, OTHER_VF, VF, Node, ib_config, running_node
@@ -173,6 +173,32 @@ def test_records_that_cannot_be_read_are_kept_but_by_force(node: Node) -> None:
     assert before == everything(node)
     assert cleaning(node).clean(force=True).complete
     assert [] == everything(node)
+
+
+@pytest.mark.parametrize("name", ["my_backup", "a.b", "0f6b (copy)"])
+def test_what_is_no_record_at_all_goes_by_force(node: Node, name: str) -> None:
+    """Somebody's copy in the folder of records: in the way by its name, then removed."""
+    path = node.folder / f"state/{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    assert name in cleaning(node).clean().left[0].what
+    assert path.exists()
+    assert cleaning(node).clean(force=True).complete
+    assert [] == everything(node)
+
+
+def test_a_wrong_nodes_name_is_told(node: Node) -> None:
+    """A node that the cluster does not know has no slices, and the true one's would stay."""
+
+    def check() -> None:
+        raise KubeNotFound("the cluster has no node x", remedy="give --node")
+
+    fresh = node.restarted().container
+    use_case: Cleaning = fresh.cleaning(slices=FakeSlices(node.api, driver=DRIVER_NAME, node="x"),
+                                        check_node=check)  # fmt: skip
+    report = use_case.clean()
+    assert ["the cluster has no node x: give --node"] == [left.why for left in report.left]
+    assert not report.complete
 
 
 def test_after_a_reboot_records_are_history(node: Node) -> None:

@@ -134,7 +134,7 @@ def test_each_planted_fault_is_told_once(ward: Ward) -> None:
     ward.files.take("/sys/module/ib_uverbs")
     ward.processes.own = ProcessRights(root=True)
     ward.processes.limits = (MemoryLimit(program="crio", pid=7, locked=64),)
-    ward.plant("/sys", writable=False)
+    ward.plant("/sys", read_only=True)
     ward.plant("/run/ibdra", mode=0o777)
     ward.plant(ward.settings.hook.path, executable=False)
     ward.put("/etc/cdi/x.json", PathKind.FILE, b'{"kind": "ib.sigs.k8s.io/claim"}')
@@ -159,6 +159,32 @@ def test_each_planted_fault_is_told_once(ward: Ward) -> None:
         assert 1 == sum(fault in line for line in said), (fault, said)
     assert any("crio lets containers lock 64 bytes" in line for line in warnings(found))
     assert any("old-reg.sock: a daemon that was killed" in line for line in warnings(found))
+
+
+def test_a_containers_own_folders_above_the_hosts_are_no_fault(ward: Ward) -> None:
+    """The chart mounts only what is written to: /var/lib/kubelet itself is the container's."""
+    ward.plant("/sys", writable=False)
+    ward.plant("/var/lib/kubelet", writable=False)
+    assert [] == errors(ward.examined())
+
+
+def test_specs_in_a_folder_with_two_names_are_the_drivers_own(ward: Ward) -> None:
+    """/var/run is a link to /run nearly everywhere."""
+    ward.files.links["/var/run"] = "/run"
+    ward.put(f"/run/cdi/{DRIVER_NAME}_uid.json", PathKind.FILE, b'{"kind": "ib.sigs.k8s.io/claim"}')
+    for folder in ("/var/run/cdi", "/run/cdi"):
+        found = ward.examined(cdi_folder=Path(folder))
+        assert [] == [f.problem for f in found.findings if f.check == "cdi" and f.problem]
+
+
+def test_a_pf_that_a_pod_has_does_not_lack_its_vfs(ward: Ward) -> None:
+    """They were made before; nobody can look at them meanwhile."""
+    node = ward.node
+    node.attach(node.prepared(PF), node.kernel.start_process())
+    held = node.container.machine().kernel.devices
+    vfs = sum(name.startswith("mlx4_0v") for name in held)
+    found = ward.examined(state_folder=node.folder / "state", num_vfs=vfs)
+    assert [] == [p for p in errors(found) if "mlx4_0" in p or "0000:af:00.0" in p]
 
 
 def test_devices_in_pods_are_not_missed(ward: Ward) -> None:

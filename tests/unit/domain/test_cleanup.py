@@ -33,6 +33,11 @@ CASES = {
     "attached, dead": (a_record(attachment=attached()), False, ""),
     "half attached": (a_record(attachment=attached(Phase.INTENT)), True, ""),
     "before the reboot": (a_record(attachment=attached(), boot_id="boot-1"), True, ""),
+    "attached, dead, and on the host's network": (
+        a_record(attachment=attached(), on_host_network=True),
+        False,
+        "on the host's network",
+    ),
     "on the host's network": (a_record(on_host_network=True), False, "on the host's network"),
     "admin": (a_record(prepared=ADMIN), False, "admin access"),
 }

@@ -127,13 +127,16 @@ def test_isolation_is_as_demanded_or_can_be(
 
 
 @given(st.sets(st.sampled_from(sorted(ALL))), st.booleans(), st.booleans())
-def test_each_right_that_lacks_is_told(names: set[str], root: bool, writable: bool) -> None:  # noqa: FBT001 -- hypothesis gives them so
-    """Root, three capabilities and a writable /sys."""
+def test_each_right_that_lacks_is_told(names: set[str], root: bool, read_only: bool) -> None:  # noqa: FBT001 -- hypothesis gives them so
+    """Root, three capabilities and a /sys that is not mounted read-only.
+
+    Its own mode is 0555: for a root without CAP_DAC_OVERRIDE it is never "writable".
+    """
     found = check_rights(
         ProcessRights(root=root, capabilities=frozenset(names)),
-        sys=there("/sys", writable=writable),
+        sys=there("/sys", writable=False, read_only=read_only),
     )
-    assert len(ALL - names) + (not root) + (not writable) == len(bad(found))
+    assert len(ALL - names) + (not root) + read_only == len(bad(found))
 
 
 def test_a_runtimes_limit_is_a_warning() -> None:
@@ -205,7 +208,10 @@ def test_no_active_port_at_all_is_an_error() -> None:
     """A port in a pod is not seen, and not counted."""
     down = a_device(link=an_hca_port(state=PortState.DOWN))
     assert Grade.ERROR in dict(bad(fitness_hardware.check_ports([down])))
-    assert [] == bad(fitness_hardware.check_ports([replace(down, presence=Presence.AWAY)]))
+    away = replace(down, presence=Presence.AWAY)
+    assert [] == bad(fitness_hardware.check_ports([away]))
+    # The port that is left may be a spare one, and those with a cable in pods.
+    assert [Grade.WARNING] == [g for g, _ in bad(fitness_hardware.check_ports([away, down]))]
 
 
 def test_a_zero_guid_is_an_error_with_the_right_remedy() -> None:

@@ -123,6 +123,20 @@ def test_what_is_as_wanted_is_ready() -> None:
         assert (Verdict.READY, ()) == (plan.verdict, plan.steps)
 
 
+def test_a_pf_in_a_pod_with_its_vfs_is_ready() -> None:
+    """It is not seen, and known by the name that it has in the pod."""
+    away = a_pf(
+        rdma_device=None, link_layers=(), node_guid=None, port_guid=None, interface=None,
+        present=2, holder="jobs/train (uid)", held_device="mlx5_0",
+    )  # fmt: skip
+    named = WantedVfs(overrides=(PfOverride("mlx5_0", 2),))
+    plan = plan_provisioning([away], named)
+    assert () == plan.unmatched
+    assert [Verdict.READY] == [pf.verdict for pf in plan.pfs]
+    assert "jobs/train" in str(plan.pfs[0].reason)
+    assert Verdict.REFUSED is planned(away, 3).verdict
+
+
 def test_a_vf_without_guids_is_given_them_and_bound_again() -> None:
     """The other one is not touched."""
     lacking = a_vf(1, node_guid=ZERO_GUID, port_guid=ZERO_GUID)

@@ -30,7 +30,7 @@
 {{- define "ibdra.selector" -}}
 {{- $root := index . 0 -}}
 app.kubernetes.io/name: ibdra
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
@@ -97,13 +97,13 @@ seLinuxOptions:
 {{/* Where the driver has its files: options that its commands share. */}}
 {{- define "ibdra.node.places" -}}
 {{- $folders := .Values.kubeletPlugin.folders -}}
-- --kubelet-dir={{ $folders.kubelet }}
-- --cdi-dir={{ $folders.cdi }}
-- --state-dir={{ $folders.state }}/claims
-- --run-dir={{ $folders.run }}
-- --hook={{ $folders.hook }}/ibdra-hook
+- {{ printf "--kubelet-dir=%s" $folders.kubelet | quote }}
+- {{ printf "--cdi-dir=%s" $folders.cdi | quote }}
+- {{ printf "--state-dir=%s/claims" $folders.state | quote }}
+- {{ printf "--run-dir=%s" $folders.run | quote }}
+- {{ printf "--hook=%s/ibdra-hook" $folders.hook | quote }}
 {{- with .Values.kubeletPlugin.simulate }}
-- --simulate={{ . }}
+- {{ printf "--simulate=%s" . | quote }}
 {{- end }}
 {{- end }}
 
@@ -130,7 +130,8 @@ resources:
 volumeMounts:
 - {name: sys, mountPath: /sys}
 - {name: infiniband, mountPath: /dev/infiniband, readOnly: true}
-- {name: plugins, mountPath: {{ $folders.kubelet }}/plugins}
+# Not the folder above it: there CSI drivers mount volumes, which would stay mounted in here.
+- {name: plugin, mountPath: {{ $folders.kubelet }}/plugins/ib.sigs.k8s.io}
 - {name: registry, mountPath: {{ $folders.kubelet }}/plugins_registry}
 - {name: cdi, mountPath: {{ $folders.cdi }}}
 - {name: state, mountPath: {{ $folders.state }}}
