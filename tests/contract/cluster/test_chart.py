@@ -160,6 +160,11 @@ def test_the_install_line_works_and_an_upgrade_keeps_the_certificate(
             "kubeletPlugin.guids",
         ),
         ({"monitoring": {"serviceMonitor": {"interval": "often"}}}, "/serviceMonitor/interval"),
+        ({"kubeletPlugin": {"metrics": {"port": 9178}}}, "two different ports"),
+        (
+            {"kubeletPlugin": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 1}}}},
+            "one of maxSurge and maxUnavailable must be 0",
+        ),
     ],
     ids=text_of,
 )
@@ -171,7 +176,7 @@ def test_a_wrong_value_is_refused_by_its_name(helm: Helm, wrong: Json, named: st
 def test_what_operators_set_is_taken(helm: Helm) -> None:
     """Values of each shape that the schema closes reach the objects as they were given."""
     toleration = {"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}
-    plugin = {
+    plugin: Json = {
         "resources": {"limits": {"memory": "1.5Gi", "cpu": 2}, "requests": {"cpu": "100m"}},
         "tolerations": [toleration | {"tolerationSeconds": 60}],
         "updateStrategy": {"rollingUpdate": {"maxSurge": "10%", "maxUnavailable": 0}},
@@ -180,10 +185,18 @@ def test_what_operators_set_is_taken(helm: Helm) -> None:
         "extraEnv": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
         "livenessProbe": {"failureThreshold": 9},
         "affinity": {"nodeAffinity": {}},
+        "metrics": {"address": "::"},
+        "guids": {"toml": "  # indented\n"},
+        "readinessProbe": None,
     }
     objects = helm.rendered({"kubeletPlugin": plugin}, version="1.37.0", namespace="ib")
     agent = next(each for each in objects if each["kind"] == "DaemonSet")
     said = text_of(agent)
+    assert all(
+        isinstance(each, str) for line in arguments_of(objects, "DaemonSet") for each in line
+    )
+    (guids,) = (each for each in objects if each["kind"] == "ConfigMap")
+    assert {"guids.toml": "  # indented\n"} == guids["data"]
     for given in ("1.5Gi", "10%", "ibdra.json", "spc_t", "metadata.name", "nodeAffinity"):
         assert given in said
     assert (
@@ -202,6 +215,19 @@ def test_no_privilege_is_asked_for_unless_it_is_wanted(helm: Helm) -> None:
         if not wanted:
             named = {"drop": ["ALL"], "add": ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]}
             assert named == context["capabilities"]
+
+
+def test_no_other_drivers_volumes_are_mounted(helm: Helm) -> None:
+    """CSI drivers mount below plugins: a copy of these mounts would keep them in use."""
+    for objects in (helm.rendered(v, version="1.37.0", namespace="ib") for v in VALUES.values()):
+        for pod in (o["spec"]["template"]["spec"] for o in objects if o["kind"] == "DaemonSet"):
+            mounted = {
+                mount["mountPath"]
+                for each in (*pod["containers"], *pod["initContainers"])
+                for mount in each.get("volumeMounts", ())
+            }
+            assert "/var/lib/kubelet/plugins/ib.sigs.k8s.io" in mounted
+            assert not {"/var/lib/kubelet", "/var/lib/kubelet/plugins"} & mounted
 
 
 def test_its_classes_are_those_of_the_examples(helm: Helm) -> None:
