@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import socket
@@ -101,6 +102,21 @@ def a_runtime(folder: Path) -> Iterator[None]:
         process.wait()
 
 
+def nodes_at_fault(ran: Ran) -> list[dict[str, str]]:
+    """Give what is found about device nodes."""
+    return [f for f in ran.json["findings"] if f["check"] == "node" and f["grade"] != "good"]
+
+
+def done_as_told(remedy: str) -> bool:
+    """Do what is said about a device node; tell whether it is one then."""
+    (command,) = re.findall(r"`(mknod .+?)`", remedy)
+    node = Path(command.split()[3])
+    if "remove it" in remedy:
+        node.unlink()
+    inside.run(command)
+    return node.is_char_device()
+
+
 def test_a_fit_node_has_no_findings(ward: Ward) -> None:
     """No error, and no warning but for what is not there yet; nothing was changed by looking."""
     before = sorted(ward.folder.rglob("*"))
@@ -144,6 +160,8 @@ def test_planted_faults_are_found_with_their_remedies(ward: Ward) -> None:
         (ward.folder / "state/0f6b.json").write_text("{half")
         (ward.folder / "run").chmod(0o777)
         ran = ward.examined("--rdma-isolation", "shared", "--num-vfs", "4")
+        made_anew = [done_as_told(finding["remedy"]) for finding in nodes_at_fault(ran)]
+        nodes_left = nodes_at_fault(ward.examined())
     expected = {
         "isolation": ("shared is demanded, the mode is exclusive", "netns_mode=1"),
         f"{names[0]} port 1": ("is Down (physical state", "check cable"),
@@ -151,8 +169,8 @@ def test_planted_faults_are_found_with_their_remedies(ward: Ward) -> None:
         "autoprobe": ("is off: its VFs get no driver", "sriov_drivers_autoprobe"),
         vf: ("no driver is bound", "/sys/bus/pci/drivers/"),
         "numvfs": ("it has 1 VFs, 4 are wanted", "ask for the 1 there are"),
-        missing.name: (f"{missing} is missing", "udevadm trigger"),
-        renumbered.name: (f"{renumbered} is 1:3", "udevadm trigger"),
+        missing.name: (f"{missing} is missing", "mknod -m 0666"),
+        renumbered.name: (f"{renumbered} is 1:3", "mknod -m 0666"),
         "runtime": ("lets containers lock 65536 bytes", "LimitMEMLOCK=infinity"),
         "socket": (f"nobody answers at {stale}", "ibdra cleanup"),
         "cdi": (f"{forged} is a CDI spec of kind", "remove it"),
@@ -162,6 +180,7 @@ def test_planted_faults_are_found_with_their_remedies(ward: Ward) -> None:
     }
     bad = [f for f in ran.json["findings"] if f["grade"] != "good"]
     assert 1 == ran.code
+    assert ([True, True], []) == (made_anew, nodes_left)
     for fault, (problem, remedy) in expected.items():
         hits = [f for f in bad if problem in f["problem"] and remedy in f["remedy"]]
         assert hits, f"{fault} was not found in {bad}"
