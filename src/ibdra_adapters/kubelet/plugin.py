@@ -24,6 +24,7 @@ import grpc.aio
 from ibdra_adapters.kubelet import self_test, sockets, wire
 from ibdra_adapters.kubelet.health import HealthService
 from ibdra_adapters.kubelet.services import DraService, Observe, RegistrationService
+from ibdra_adapters.kubelet.undisturbed import undisturbed
 from ibdra_domain.errors import KubeletFailed
 from ibdra_domain.ports.driver import DeviceHealthSource, DraDriver
 
@@ -204,7 +205,7 @@ class _Listener:
         try:
             self._socket.remove()
         finally:
-            await self._server.stop(grace)
+            await undisturbed(self._server.stop(grace))
 
 
 async def _listen(path: Path, *, handlers: Sequence[grpc.GenericRpcHandler]) -> _Listener:
@@ -215,14 +216,14 @@ async def _listen(path: Path, *, handlers: Sequence[grpc.GenericRpcHandler]) -> 
     server.add_generic_rpc_handlers(handlers)
     try:
         server.add_insecure_port(wire.address(hidden))
-        await server.start()
+        await undisturbed(server.start())
         return _Listener(server, socket=sockets.publish(hidden, path))
     except RuntimeError as error:
-        await server.stop(None)
+        await undisturbed(server.stop(None))
         raise KubeletFailed(
             f"socket {path} cannot be served, {error}",
             remedy="check that its folder is writable and on a file system that has sockets",
         ) from error
     except BaseException:  # a server that nobody holds must not go on serving
-        await server.stop(None)
+        await undisturbed(server.stop(None))
         raise

@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 
 from ibdra_adapters.kubelet._generated import grpc_health_v1_pb2 as health_pb2
+from ibdra_adapters.kubelet.undisturbed import undisturbed
 from ibdra_domain.errors import IbdraError
 
 _log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class HealthServer:
                 await self._trying
             self._trying = None
         if self._server is not None:
-            await self._server.stop(0)
+            await undisturbed(self._server.stop(0))
             self._server = None
 
     async def check(
@@ -125,9 +126,9 @@ class HealthServer:
             self.port = server.add_insecure_port(self._target)
         except RuntimeError as error:
             _log.debug("%s: %s", self._target, error)
-            await server.stop(None)
+            await undisturbed(server.stop(None))
             return False
-        await server.start()
+        await undisturbed(server.start())
         self._server = server
         _log.info("health checks are answered at %s", self._target)
         return True
