@@ -12,6 +12,7 @@ from ibdra_adapters.kube.fake_api import FakeKubeApi
 from ibdra_adapters.netlink.fake_kernel import FakeKernel
 from ibdra_app.container import Container, wired
 from ibdra_app.settings import Settings
+from ibdra_domain.container_edits import HookSettings
 from ibdra_domain.errors import IbdraError
 from ibdra_domain.ports.driver import ClaimRef, PreparedDevice
 from ibdra_domain.ports.runtime import ContainerStart
@@ -142,6 +143,8 @@ def running_node(folder: Path, *, profile: str = "hpc-hdr100-dual-port") -> Iter
         cdi_folder=folder / "cdi",
         state_folder=folder / "state",
         run_folder=folder / "run",
+        # Not the usual place: a cleanup would remove this machine's own.
+        hook=HookSettings(path=str(folder / "hook/ibdra/bin/ibdra-hook")),
     )
     with wired(settings) as container:
         container.recovery().run()

@@ -15,23 +15,18 @@ from ibdra_adapters.host.fake import FakeLeftovers
 from ibdra_adapters.kube.fake import FakeSlices
 from ibdra_adapters.state.instances import FileArrivals
 from ibdra_app.cleaning import Cleaning
-from ibdra_domain.container_edits import HookSettings
 from ibdra_domain.errors import CleanupRefused, KernelRefused, KubeNotFound, KubeUnavailable
 from ibdra_domain.ports.netlink import Netns
 from ibdra_domain.publication import DRIVER_NAME
 from unit.app.app_node import NODE, OTHER_VF, VF, Node, ib_config, running_node
 from unit.app.kills.blade import Blade, Killed, Moment, Step, Watched
 
-CHANGING = (".remove", ".move", ".rename", ".configure", ".clear", ".save")
 FOLDERS = ("run", "state", "hook")
 
 
 @pytest.fixture(name="node")
 def _node(tmp_path: Path) -> Iterator[Node]:
     with running_node(tmp_path) as running:
-        settings = running.container.settings()
-        hook = HookSettings(path=str(tmp_path / "hook/ibdra/bin/ibdra-hook"))
-        running.container.settings.override(replace(settings, hook=hook))
         yield running
 
 
@@ -267,7 +262,7 @@ def test_a_cleanup_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> No
             pid = node.kernel.start_process()
             for claim in claims:
                 node.attach(claim, pid)
-            blade = Blade(only=CHANGING)
+            blade = Blade()
             fresh = node.restarted().container
             for name in ("cdi", "marks"):
                 real = getattr(fresh, name)()
@@ -298,8 +293,13 @@ def test_a_cleanup_killed_anywhere_is_finished_by_the_next(tmp_path: Path) -> No
             return blade.calls
 
     calls = run(tmp_path / "whole", None)
-    assert len(calls) > 5
-    for number, call in enumerate(calls):
+    changing = [
+        (number, call)
+        for number, call in enumerate(calls)
+        if call.endswith((".remove", ".move", ".rename", ".configure", ".clear", ".save"))
+    ]
+    assert len(changing) > 5
+    for number, call in changing:
         for moment in (Moment.BEFORE, Moment.AFTER):
             run(tmp_path / f"{number}-{moment.name}", Step(number, call, moment))
 

@@ -80,15 +80,10 @@ class Refusal(NamedTuple):
 
 
 class Blade:
-    """Counts one driver's calls while it is armed; kills the driver at one if told which.
+    """Counts one driver's calls while it is armed; kills the driver at one if told which."""
 
-    With ``only`` it counts those whose names end so, and no others: how often the driver looks
-    and waits is not the same in each run.
-    """
-
-    def __init__(self, only: tuple[str, ...] = ("",)) -> None:
+    def __init__(self) -> None:
         self.calls: list[str] = []
-        self._only = only
         self.fallen = False
         self._armed = False
         self._target: Step | None = None
@@ -113,7 +108,7 @@ class Blade:
     ) -> object:
         """Make a port's call, or die at it.  The dead call nothing."""
         assert not self.fallen, f"{name} was called by a driver that is dead"
-        if not self._armed or not name.endswith(self._only):
+        if not self._armed:
             return method(*args, **kwargs)
         number, target = len(self.calls), self._target
         self.calls.append(name)
