@@ -92,9 +92,12 @@ class InstalledChart:
         self.remove()
 
     def upgrade(self, *options: str) -> None:
-        """Install it or change it, by the documentation's line."""
+        """Install it or change it, by the documentation's line.
+
+        Other tests may have applied the examples' DeviceClasses; the page says what to do then.
+        """
         line = ("upgrade", "-i", "--create-namespace", "--namespace", self.namespace, RELEASE)
-        self._helm(*line, "deploy/helm/ibdra", *options, values=self.values)
+        self._helm(*(*line, "deploy/helm/ibdra", "--take-ownership", *options), values=self.values)
 
     def roll_back(self) -> None:
         """Go back to what was before the last change."""

@@ -11,6 +11,7 @@ import pytest
 
 from contract.cluster.charts import Helm
 from contract.cluster.control_plane import building
+from contract.cluster.control_plane.admin import Admin
 from contract.cluster.control_plane.api import ApiError
 from contract.cluster.control_plane.kubelet import RealKubelet
 from contract.cluster.control_plane.objects import wait_until
@@ -38,9 +39,13 @@ def chart(
         helm = Helm(tmp_path_factory.mktemp("helm"), kubeconfig=control_plane.kubeconfig)
     except (building.Lacking, NoImage) as reason:
         pytest.skip(str(reason))
-    with kubelet, InstalledChart(control_plane, kubelet, helm) as installed:
-        yield installed
-    installed.admin.delete("Node", kubelet.name)
+    with kubelet:
+        try:
+            with InstalledChart(control_plane, kubelet, helm) as installed:
+                yield installed
+        finally:
+            # Left there, it would be taken for a node that is ready.
+            Admin.of(control_plane.kubeconfig).delete("Node", kubelet.name)
 
 
 @pytest.fixture
