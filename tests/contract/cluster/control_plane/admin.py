@@ -15,6 +15,8 @@ from contract.cluster.control_plane.objects import Objects, wait_until
 
 _ALLOCATABLE = {"cpu": "64", "memory": "256Gi", "pods": "250", "ephemeral-storage": "1Ti"}
 
+_CONTROLLERS = 180.0
+
 
 class Admin(Objects):
     """A member of ``system:masters``."""
@@ -30,7 +32,10 @@ class Admin(Objects):
         metadata |= {"name": name} if name else {"generateName": "test-"}
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
         made: str = self.create(body)["metadata"]["name"]
-        self.wait_for("ServiceAccount", "default", lambda _: True, namespace=made)
+        # Long: after a server was away its controllers pause.
+        self.wait_for(
+            "ServiceAccount", "default", lambda _: True, namespace=made, seconds=_CONTROLLERS
+        )
         return made
 
     def delete_namespace(self, name: str) -> None:
@@ -62,7 +67,7 @@ class Admin(Objects):
             "Node", name, lambda node: not node["spec"].get("taints"), seconds=seconds
         )
 
-    def await_controllers(self, seconds: float = 180.0) -> None:
+    def await_controllers(self, seconds: float = _CONTROLLERS) -> None:
         """Wait until the controllers work again: they pause long after a server was away."""
         name = f"node-{uuid4().hex[:8]}"
         try:
