@@ -68,11 +68,25 @@ class Admin(Objects):
         )
 
     def await_controllers(self, seconds: float = _CONTROLLERS) -> None:
-        """Wait until the controllers work again: they pause long after a server was away."""
+        """Wait until controllers and scheduler work again: they pause long after an outage."""
         name = f"node-{uuid4().hex[:8]}"
+        space = self.create_namespace()
         try:
             self.register_node(name, seconds=seconds)
+            self.create(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Pod",
+                    "metadata": {"name": "placed", "namespace": space},
+                    "spec": {
+                        "nodeSelector": {"kubernetes.io/hostname": name},
+                        "containers": [{"name": "main", "image": "none.invalid/none"}],
+                    },
+                }
+            )
+            self.wait_bound("placed", namespace=space, seconds=seconds)
         finally:
+            self.delete_namespace(space)
             self.delete("Node", name)
 
     def wait_bound(self, pod: str, *, namespace: str, seconds: float = 30.0) -> str:
