@@ -44,10 +44,10 @@ class FakeStateStore(Generic[RecordT]):
 
     def remove(self, key: str) -> None:
         """Fulfil the port."""
-        was_aside = key in self.aside and not self.broken
-        self.aside -= {key} if was_aside else set()
-        if was_aside and not is_file_key(key):
-            return
+        if key in self.aside and not self.broken:
+            self.aside.remove(key)
+            if not is_file_key(key):
+                return
         self._check(key)
         self.files.pop(key, None)
 

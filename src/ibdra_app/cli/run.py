@@ -106,7 +106,6 @@ def command(*, verbose: bool, log_format: str, **options: Any) -> None:
     settings = _settings(**options)
     wanted_vfs(settings)  # a GUID file that is wrong is told before anything is touched
     with wired(settings) as container:
-        container.kube()  # so is it if there is no way to the API server
         asyncio.run(_until_stopped(container))
 
 

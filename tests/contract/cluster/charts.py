@@ -192,11 +192,16 @@ def text_of(value: object) -> str:
     return json.dumps(value)
 
 
+def install_line(namespace: str) -> tuple[str, ...]:
+    """Give the documentation's line, without its values."""
+    line = ("upgrade", "-i", "--create-namespace", "--namespace", namespace, RELEASE)
+    return (*line, "deploy/helm/ibdra")
+
+
 @contextmanager
 def installed(helm: Helm, namespace: str, *options: str) -> Iterator[None]:
     """Have the release installed by the line of the documentation."""
-    line = ("upgrade", "-i", "--create-namespace", "--namespace", namespace, RELEASE)
-    helm(*line, "deploy/helm/ibdra", *options)
+    helm(*install_line(namespace), *options)
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from contract.cluster.charts import RELEASE, ROOT, Helm
+from contract.cluster.charts import RELEASE, ROOT, Helm, install_line
 from contract.cluster.control_plane import building
 from contract.cluster.control_plane.admin import Admin
 from contract.cluster.control_plane.kubelet import RealKubelet, free_port
@@ -96,8 +96,8 @@ class InstalledChart:
 
         Other tests may have applied the examples' DeviceClasses; the page says what to do then.
         """
-        line = ("upgrade", "-i", "--create-namespace", "--namespace", self.namespace, RELEASE)
-        self._helm(*(*line, "deploy/helm/ibdra", "--take-ownership", *options), values=self.values)
+        line = install_line(self.namespace)
+        self._helm(*line, "--take-ownership", *options, values=self.values)
 
     def roll_back(self) -> None:
         """Go back to what was before the last change."""
