@@ -49,7 +49,6 @@ RUN mkdir /root-of-image \
 # One layer: what was taken out is not carried along.
 FROM scratch
 ARG VERSION=unknown
-ARG REVISION=unknown
 COPY --from=root /root-of-image /
 ENV PATH=/usr/lib/ibdra/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -57,7 +56,6 @@ ENV PATH=/usr/lib/ibdra/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 LABEL org.opencontainers.image.title="ibdra" \
       org.opencontainers.image.description="InfiniBand resource driver for Kubernetes Dynamic Resource Allocation" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.version="${VERSION}"
 ENTRYPOINT ["ibdra"]
 CMD ["--help"]

@@ -36,6 +36,9 @@ esac
 # A build behind a company's proxy needs its certificates and pip's settings; neither stays.
 set -- -v /etc/ssl/certs:/etc/ssl/certs:ro
 [ ! -f /etc/pip.conf ] || set -- "$@" -v /etc/pip.conf:/etc/pip.conf:ro
+# The commit is a label of its own: of an argument that only a LABEL uses, Podman 4 takes the
+# value that an earlier build had.
 exec podman build -q --network host --isolation chroot "$@" \
   --build-arg "BASE=$BASE" --build-arg "VERSION=$version" \
-  --build-arg "REVISION=$(git rev-parse HEAD 2> /dev/null || echo unknown)" -t "$tag" .
+  --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2> /dev/null || echo unknown)" \
+  -t "$tag" .

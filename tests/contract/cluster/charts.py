@@ -15,6 +15,7 @@ import yaml
 from contract.cluster.control_plane import building
 from contract.cluster.control_plane.admin import Admin
 from contract.cluster.control_plane.running import ControlPlane
+from unit.docs.pages import typed_lines
 
 Json = dict[str, Any]
 ROOT = Path(__file__).parents[3]
@@ -194,8 +195,11 @@ def text_of(value: object) -> str:
 
 def install_line(namespace: str) -> tuple[str, ...]:
     """Give the documentation's line, without its values."""
-    line = ("upgrade", "-i", "--create-namespace", "--namespace", namespace, RELEASE)
-    return (*line, "deploy/helm/ibdra")
+    (line,) = typed_lines("docs/user/install.md", program="helm upgrade")
+    helm, *words = line.partition(" --set ")[0].split()
+    assert ("helm", RELEASE) == (helm, words[words.index("--namespace") + 1])
+    words[words.index("--namespace") + 1] = namespace
+    return tuple(words)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ has them, so the chart runs with its own values; what differs is named in `value
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 from types import TracebackType
@@ -16,11 +15,11 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from contract.cluster.charts import RELEASE, ROOT, Helm, install_line
-from contract.cluster.control_plane import building
 from contract.cluster.control_plane.admin import Admin
 from contract.cluster.control_plane.kubelet import RealKubelet, free_port
 from contract.cluster.control_plane.objects import wait_until
 from contract.cluster.control_plane.running import ControlPlane
+from contract.cluster.page_lines import with_kubectl
 from contract.image.built import TAG, ran, save_image
 
 Json = dict[str, Any]
@@ -39,7 +38,6 @@ class InstalledChart:
         self.minor = plane.minor
         self._helm = helm
         self._plane = plane
-        self._kubectl = building.commands(building.kubernetes(plane.minor, ("kubectl",)))
         self._ports = {name: free_port() for name in ("health", "agent", "webhook", "reviews")}
 
     @property
@@ -136,19 +134,13 @@ class InstalledChart:
         assert fails in {None, failed}, f"{line}: {done.stdout}{done.stderr}{self.state()}"
         return done.stdout
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """Give what a shell of an administrator has: kubectl, and how to reach the cluster."""
-        path = f"{self._kubectl}:{os.environ['PATH']}"
-        return {**os.environ, "PATH": path, "KUBECONFIG": str(self._plane.kubeconfig)}
-
     def kubectl(
         self, *arguments: str, seconds: float = 2 * PATIENCE
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as an administrator does, from the project's folder."""
         return subprocess.run(
-            [self._kubectl / "kubectl", *arguments],
-            env=self.environment,
+            ["kubectl", *arguments],
+            env=with_kubectl(self._plane),
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -81,6 +81,10 @@ class PodUser:
         (pid,) = _pids_with(self._marks[pod])
         os.kill(pid, signal.SIGKILL)
 
+    def has_process(self, pod: str) -> bool:
+        """Tell whether a pod's container runs, as the machine sees it."""
+        return bool(_pids_with(self._marks[pod]))
+
     def delete(self, pod: str, *, grace: int | None = None) -> None:
         """Delete a pod and wait until it is gone, and its claim."""
         self.begin_deleting(pod, grace=grace)

@@ -113,7 +113,7 @@ def test_the_webhook_refuses_by_its_reason(chart: InstalledChart, namespace: str
 
 def test_what_the_page_says_can_be_seen(chart: InstalledChart) -> None:
     """The commands of "See that it works", one after another."""
-    lines = typed_lines("install.md", "## See that it works")
+    lines = typed_lines("docs/user/install.md", "## See that it works")
     # This machine has no HCA; the doctor sees that, whatever the agent simulates.
     said = [chart.run(line, fails="ibdra doctor" in line) for line in lines]
     rolled_out, slices, doctor, applied = said
@@ -130,6 +130,18 @@ def test_what_the_page_says_can_be_seen(chart: InstalledChart) -> None:
     finally:
         chart.admin.end_pods("ib-test1")
         chart.admin.delete("Namespace", "ib-test1")
+
+
+def test_the_namespace_allows_the_agent(chart: InstalledChart) -> None:
+    """Where pod security is enforced, the page's label lets the agent in; less does not."""
+    (label,) = typed_lines("docs/user/install.md", program="kubectl label")
+    tried = [*label.split(), "--overwrite", "--dry-run=server"]
+    refusing = chart.kubectl(*(word.replace("privileged", "baseline") for word in tried[1:]))
+    assert "violate the new PodSecurity enforce level" in refusing.stderr
+    chart.run(label)
+    labels = chart.admin.get("Namespace", chart.namespace)["metadata"]["labels"]
+    assert "privileged" == labels["pod-security.kubernetes.io/enforce"]
+    assert "" == chart.kubectl(*tried[1:]).stderr
 
 
 def test_its_rights_are_enough_to_move_an_interface(chart: InstalledChart, user: PodUser) -> None:
@@ -215,16 +227,18 @@ def test_an_update_that_cannot_work_ends_at_the_old_agent(
 
 
 @pytest.fixture
-def shell(chart: InstalledChart, user: PodUser, tmp_path: Path) -> Shell:
+def shell(
+    control_plane: ControlPlane, chart: InstalledChart, user: PodUser, tmp_path: Path
+) -> Shell:
     """Have a pod with a device, which the lines are about."""
     user.run("pod0")
     names = {"NODE": chart.kubelet.name, "POD": "pod0", "DRIVER-POD": chart.agent()}
-    return Shell(chart, tmp_path, names, namespace=user.namespace)
+    return Shell(control_plane, tmp_path, names, namespace=user.namespace)
 
 
 def test_the_lines_of_health_run(shell: Shell, chart: InstalledChart) -> None:
     """No device has a taint of its port's; the kubelet tells of the pod's; nothing was logged."""
-    taints, allocated, logged = typed_lines("health.md", program="kubectl")
+    taints, allocated, logged = typed_lines("docs/user/health.md", program="kubectl")
     assert "" == shell.run(taints).strip()
     told = tuple(map(int, chart.minor.split("."))) >= (1, 36)  # before, behind a feature gate
     assert told == ("Healthy" in shell.run(allocated))
@@ -233,13 +247,13 @@ def test_the_lines_of_health_run(shell: Shell, chart: InstalledChart) -> None:
 
 def test_the_lines_of_troubleshooting_run(shell: Shell) -> None:
     """Who has which device."""
-    (devices,) = typed_lines("troubleshooting.md", program="kubectl")
+    (devices,) = typed_lines("docs/user/troubleshooting.md", program="kubectl")
     assert VF in shell.run(devices)
 
 
 def test_the_lines_of_webhook_run(shell: Shell, chart: InstalledChart) -> None:
     """Let pass, kept, off, and on again."""
-    lines = [f"{line} " for line in typed_lines("webhook.md", program="kubectl")]
+    lines = [f"{line} " for line in typed_lines("docs/user/webhook.md", program="kubectl")]
     patch, keep, off, on = (line.replace(" ibdra ", f" {WEBHOOK} ") for line in lines)
     shell.run(patch)
     kind = "ValidatingWebhookConfiguration"
@@ -253,7 +267,7 @@ def test_the_lines_of_webhook_run(shell: Shell, chart: InstalledChart) -> None:
 
 def test_the_lines_of_simulation_run(shell: Shell, chart: InstalledChart) -> None:
     """An example's pod, its log and its claim."""
-    apply, log, claim, delete = typed_lines("simulation.md", program="kubectl")
+    apply, log, claim, delete = typed_lines("docs/user/simulation.md", program="kubectl")
     shell.run(apply.replace("kubectl apply", "kubectl apply --server-side --force-conflicts"))
     chart.admin.wait_for(
         "Pod", "pod0", lambda pod: pod["status"]["phase"] == "Running", namespace="ib-test1"
@@ -265,7 +279,9 @@ def test_the_lines_of_simulation_run(shell: Shell, chart: InstalledChart) -> Non
 
 def test_it_is_removed_as_the_page_says(chart: InstalledChart, user: PodUser) -> None:
     """A pod that has a device holds up its node's cleanup; then nothing of the driver stays."""
-    no_classes, clean, status, said, remove = typed_lines("uninstall.md", "## Installed with Helm")
+    no_classes, clean, status, said, remove = typed_lines(
+        "docs/user/uninstall.md", "## Installed with Helm"
+    )
     user.run("pod0")
     chart.run(no_classes)
     assert not [c for c in chart.admin.list("DeviceClass") if "ib.sigs" in c["metadata"]["name"]]

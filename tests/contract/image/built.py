@@ -10,7 +10,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-_BUILD = Path(__file__).parents[3] / "deploy/image/build.sh"
+ROOT = Path(__file__).parents[3]
+_BUILD = ROOT / "deploy/image/build.sh"
+ENGINE = ("podman", "--runtime=runc", "--cgroup-manager=cgroupfs")
+LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
+"""What Podman needs to run a container in a sandbox."""
 TAG = "localhost/ibdra-tested:latest"
 
 

@@ -7,33 +7,20 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contract.image.built import NoImage, built_image, ran
+from contract.image.built import ENGINE, LIMITS, ROOT, ran
 
-_ROOT = Path(__file__).parents[3]
-_LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
 _LARGEST = 280e6
 """Bytes; docs/user/image.md says what they are."""
 
 
-@pytest.fixture(scope="session")
-def image() -> str:
-    """Build the image on a Debian that is made here; give its tag."""
-    try:
-        return built_image()
-    except NoImage as reason:
-        pytest.skip(str(reason))
-
-
 def in_image(image: str, *command: str, options: tuple[str, ...] = ()) -> str:
     """Run it as the chart does: a root that cannot be written, and here no network at all."""
-    engine = ("podman", "--runtime=runc", "--cgroup-manager=cgroupfs")
-    fixed = ("--rm", "--network=none", "--read-only", "--tmpfs=/tmp", *_LIMITS)
-    return ran(*engine, "run", *fixed, *options, image, *command)
+    fixed = ("--rm", "--network=none", "--read-only", "--tmpfs=/tmp", *LIMITS)
+    return ran(*ENGINE, "run", *fixed, *options, image, *command)
 
 
 def inspected(image: str) -> dict[str, Any]:
@@ -57,14 +44,16 @@ def test_it_needs_no_root_for_the_webhook(image: str) -> None:
 
 @pytest.mark.real
 def test_it_is_of_this_version(image: str) -> None:
-    """Program, hook and label agree."""
-    version = re.search(r'^version = "(.+)"', (_ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    """Program, hook and label agree; a label says of which commit it is."""
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
     hook = in_image(image, "--version", options=("--entrypoint=/usr/libexec/ibdra/ibdra-hook",))
-    label = inspected(image)["Labels"]["org.opencontainers.image.version"]
+    labels = inspected(image)["Labels"]
     assert f"ibdra, version {version[1]}\n" == in_image(image, "--version")
     assert f"ibdra-hook {version[1]}\n" == hook
-    assert version[1] == label
+    assert version[1] == labels["org.opencontainers.image.version"]
+    commit = ran("git", "-C", str(ROOT), "rev-parse", "HEAD").strip()
+    assert commit == labels["org.opencontainers.image.revision"]
 
 
 @pytest.mark.real

@@ -47,12 +47,13 @@ def blocks(page: Path, language: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def typed_lines(page: str, heading: str = "", *, program: str = "") -> list[str]:
-    """Give the lines of the ``sh`` blocks of a user's page, or of one section of it.
+    """Give the lines of the ``sh`` blocks of a page (a path in the repository), or of one section.
 
     They come in the order that a reader comes to them, without their comments; of one program
-    only if that is named.
+    only if that is named.  A test that asks for lines is one that types them:
+    `test_typed_lines` demands one for every line.
     """
-    text = (ROOT / "docs/user" / page).read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
     if heading:
         text = text.partition(f"{heading}\n")[2].partition("\n## ")[0]
     joined = re.sub(r"\\\n\s*", "", "".join(_TYPED.findall(text)))
