@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from contract.cluster.charts import ROOT
 from contract.cluster.control_plane.admin import Admin
 from contract.cluster.control_plane.kubelet import RealKubelet
 from contract.cluster.control_plane.objects import wait_until
 from contract.cluster.control_plane.processes import Process, Starter
 from contract.cluster.control_plane.running import ControlPlane
+from contract.cluster.page_lines import Shell
+from unit.docs.pages import typed_lines, with_names
 
-FOLDER = Path(__file__).parents[3] / "examples/custom_driver"
 Json = dict[str, Any]
 pytestmark = pytest.mark.real
 
@@ -32,9 +35,14 @@ class Program:
             queue = self.folder / f"sys/block/loop{number}/queue"
             queue.mkdir(parents=True)
             (queue / "logical_block_size").write_text("512\n")
+        (line,) = typed_lines(
+            "examples/custom_driver/README.md", "On a node of a cluster, as root:", program="python"
+        )
+        typed = with_names(line, {"admin.conf": str(kubeconfig), '"$(hostname)"': kubelet.name})
+        _, program, *options = shlex.split(typed)
         command = [
-            *(sys.executable, str(FOLDER / "loop_driver.py"), f"--kubeconfig={kubeconfig}"),
-            *(f"--node={kubelet.name}", f"--kubelet={kubelet.root}", f"--cdi={kubelet.cdi}"),
+            *(sys.executable, str(ROOT / program), *options),
+            *(f"--kubelet={kubelet.root}", f"--cdi={kubelet.cdi}"),
             *(f"--state={self.folder / 'state'}", f"--sysfs={self.folder / 'sys'}"),
         ]
         self.starter = Starter()
@@ -77,20 +85,22 @@ def program(admin: Admin, control_plane: ControlPlane, kubelet: RealKubelet) -> 
 
 
 def test_a_pod_has_a_loop_device_and_leaves_no_trace(
-    admin: Admin, kubelet: RealKubelet, program: Program
+    admin: Admin, control_plane: ControlPlane, program: Program, tmp_path: Path
 ) -> None:
     """Allocated by the real scheduler, prepared for the real kubelet; killed in between."""
     (published,) = program.slices()
     assert ["loop0", "loop41", "loop42"] == [d["name"] for d in published["spec"]["devices"]]
-    (klass,) = admin.apply_manifests(FOLDER / "device-class.yaml")
-    admin.apply_manifests(FOLDER / "one-loop-device.yaml")
+    shell = Shell(control_plane, tmp_path, {}, namespace="default")
+    its_class, example, log = typed_lines("examples/custom_driver/README.md", program="kubectl")
     try:
+        shell.run(its_class)
+        shell.run(example)
         admin.wait_for(
             "Pod", "pod0", lambda pod: pod["status"]["phase"] == "Running", namespace="loop-test"
         )
 
         def said() -> list[str]:
-            lines = kubelet.logs_of("pod0", namespace="loop-test", container="ctr0").splitlines()
+            lines = shell.run(log).splitlines()
             return lines if len(lines) > 1 else []
 
         variable, node = wait_until(said, what="the container's word")
@@ -104,7 +114,7 @@ def test_a_pod_has_a_loop_device_and_leaves_no_trace(
         admin.delete("Pod", "pod0", namespace="loop-test")
         admin.wait_gone("Pod", "pod0", namespace="loop-test", seconds=60.0)
         admin.delete("Namespace", "loop-test")
-        admin.delete("DeviceClass", klass["metadata"]["name"])
+        admin.delete("DeviceClass", "loop.example.com")
     wait_until(
         lambda: not admin.list("ResourceClaim", namespace="loop-test"), what="the claim's end"
     )

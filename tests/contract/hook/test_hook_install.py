@@ -115,7 +115,9 @@ def test_a_running_program_keeps_its_file(helper: Helper, tmp_path: Path, bin_fo
         assert go.wait(30)
         connection.sendall(b'{"version":1,"attached":true}')  # type: ignore[attr-defined] # as above
 
-    command = [str(installed.link), *helper.command()[1:]]
+    command = [
+        str(installed.link) if word == str(helper.program) else word for word in helper.command()
+    ]
     with hand_made(helper.socket, serve):
         process = subprocess.Popen(command, stdin=subprocess.PIPE)
         assert process.stdin is not None

@@ -16,7 +16,7 @@ import pytest
 from unit.docs.pages import PAGES, ROOT, typed_lines
 
 # A console block has its output, and is run by test_docs.py; others are not for a shell.
-_LANGUAGES = {"sh", "console", "text", "yaml", "python", "toml", ""}
+_LANGUAGES = {"sh", "console", "text", "yaml", "json", "python", "cel", "toml", ""}
 _FENCES = re.compile(r"^ *```(\S*)\n(?:.*?)^ *```$", re.MULTILINE | re.DOTALL)
 EVERY_PAGE = sorted(
     {

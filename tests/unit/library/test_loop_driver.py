@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from custom_driver import loop_driver
 from custom_driver.loop_driver import DRIVER, LoopDriver, discover
 from ibdra_app import library as dra
+from unit.docs.pages import ROOT, typed_lines
 
 FOLDER = Path(loop_driver.__file__).parent
 FILES = (FOLDER / "device-class.yaml", FOLDER / "one-loop-device.yaml")
@@ -226,8 +228,9 @@ async def test_a_device_that_is_gone_or_busy_is_refused(bench: Bench) -> None:
 
 def test_the_demo_shows_a_pod_and_nothing_left(sysfs: Path) -> None:
     """``--demo`` needs no cluster."""
-    command = [sys.executable, loop_driver.__file__, "--demo", f"--sysfs={sysfs}"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    (line,) = typed_lines("examples/custom_driver/README.md", program="python examples/")[:1]
+    command = [*shlex.split(line.replace("python", sys.executable, 1)), f"--sysfs={sysfs}"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
     assert [
         "pod0 runs",
         "  ctr0: /dev/loop2 (b 7:2)",
