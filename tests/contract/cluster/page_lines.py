@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,10 +74,16 @@ class NodeShell:
             "COLUMNS": "1000",
         }
 
-    def run(self, line: str, *, codes: tuple[int, ...] = (0,), **names: str) -> str:
+    def run(
+        self,
+        line: str,
+        names: Mapping[str, str] | None = None,
+        *,
+        codes: tuple[int, ...] = (0,),
+    ) -> str:
         """Run a line; give what it printed, of its errors too."""
         done = subprocess.run(
-            self._command(line, names),
+            self._command(line, names or {}),
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -113,6 +119,6 @@ class NodeShell:
             program.kill()
             program.wait()
 
-    def _command(self, line: str, names: dict[str, str]) -> list[str]:
-        typed = f"cd {ROOT}\n{with_names(line, self._names | names)}"
+    def _command(self, line: str, names: Mapping[str, str]) -> list[str]:
+        typed = f"cd {ROOT}\n{with_names(line, {**self._names, **names})}"
         return self._node.enter("bash", "-uc", typed)

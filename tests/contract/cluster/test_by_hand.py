@@ -20,8 +20,12 @@ from unit.docs.pages import typed_lines
 
 pytestmark = pytest.mark.real
 PATIENCE = 60.0
-_ABSENT = ("there is no HCA", "ib_core is not loaded", "ib_uverbs is not loaded")
+_ABSENT = (
+    *("there is no HCA", "ib_core is not loaded", "ib_uverbs is not loaded"),
+    "the kernel does not tell its RDMA isolation mode",
+)
 """What a machine without HCAs lacks."""
+_SPEC = "ib.sigs.k8s.io_UID.json"
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +42,9 @@ def node(
     admin = Admin.of(control_plane.kubeconfig)
     with made:
         yield made
-    admin.delete("Node", made.name)
     for each in admin.list("ResourceSlice", fields=f"spec.nodeName={made.name}"):
         admin.delete("ResourceSlice", each["metadata"]["name"])
+    admin.delete("Node", made.name)
 
 
 @pytest.fixture
@@ -100,10 +104,10 @@ def test_what_an_agent_has_done_can_be_seen(
         await_line(log, "kubelet registered driver")
         uid = user.run("pod0")["metadata"]["uid"]
         assert all(uid in shell.run(look) for look in looks)
-        marked = [line.split()[0] for line in shell.run(mark, UID=uid).splitlines()]
+        marked = [line.split()[0] for line in shell.run(mark, {"UID": uid}).splitlines()]
         assert ["ibdra", "boot", "netns", "nodes"] == marked
         assert shell.run(version).startswith("ibdra-hook ")
-        *refused, code = shell.run(by_hand, UID=str(uuid4())).splitlines()
+        *refused, code = shell.run(by_hand, {"UID": str(uuid4())}).splitlines()
         assert "1" == code
         assert "is not prepared on this node" in "".join(refused)
         user.delete("pod0")
@@ -130,7 +134,7 @@ def test_a_claim_whose_pod_is_gone_is_undone_by_hand(shell: NodeShell, user: Pod
         uid = user.run("pod0")["metadata"]["uid"]
     user.begin_deleting("pod0", grace=1)
     wait_until(lambda: not user.has_process("pod0"), what="its end", seconds=PATIENCE)
-    shell.run(remove, UID=uid)
+    shell.run(remove, {each: each.replace("UID", uid) for each in ("UID.json", _SPEC)})
     with shell.running(start) as log:
         user.await_gone("pod0")
         user.run("pod1", device=VF)
