@@ -7,8 +7,9 @@ from ibdra_domain.identifiers import Gid, PciAddress, guid_from_int
 from ibdra_domain.link import LinkLayer
 from ibdra_domain.pf_views import pf_views
 from ibdra_domain.ports.sriov import VfLinkState, VfSettings
-from ibdra_domain.provisioning import Verdict, WantedVfs, plan_provisioning
+from ibdra_domain.provisioning import Verdict, plan_provisioning
 from ibdra_domain.vf_guids import derived_guid
+from ibdra_domain.vf_wishes import WantedVfs
 from measure import medians, row
 
 PFS, VFS = 8, 127

@@ -10,10 +10,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
 
+from ibdra_app.agent_sources import (
+    held_claims,
+    make_arrivals,
+    make_cdi,
+    make_hook_server,
+    make_ledger,
+    make_marks,
+    make_plugin,
+    make_probes,
+    make_succession,
+    may_taint,
+    provision_at_start,
+)
 from ibdra_app.attaching import Attaching
 from ibdra_app.checks import Checks
 from ibdra_app.cleaning import Cleaning
@@ -22,7 +34,6 @@ from ibdra_app.detaching import Detaching
 from ibdra_app.device_watches import DeviceWatches
 from ibdra_app.discovery import Discovery
 from ibdra_app.kube_sources import make_api, make_kube
-from ibdra_app.ledger import Ledger
 from ibdra_app.measuring import ApiCalls, make_counts, make_metrics
 from ibdra_app.monitoring import Monitoring
 from ibdra_app.moving import Mover
@@ -43,7 +54,6 @@ from ibdra_app.sources import (
     make_sysfs,
     make_verbs,
     scratched,
-    wanted_vfs,
 )
 from ibdra_app.upkeep_sources import (
     hook_answers,
@@ -53,107 +63,7 @@ from ibdra_app.upkeep_sources import (
     slices_to_delete,
 )
 from ibdra_app.watching import Watching
-from ibdra_domain.errors import KubeletFailed
-from ibdra_domain.health import TaintEffect
-from ibdra_domain.ports.instances import Arrivals, Succession
-from ibdra_domain.ports.metrics import NodeMetrics
-from ibdra_domain.ports.runtime import AttachedMarks
-from ibdra_domain.preparation import PreparedClaim
 from ibdra_domain.publication import DRIVER_NAME
-from ibdra_domain.records import ClaimRecord
-
-if TYPE_CHECKING:
-    from ibdra_adapters.cdi.files import CdiFolder
-    from ibdra_adapters.hook.server import HookServer
-    from ibdra_adapters.kubelet import HealthServer, KubeletPlugin
-
-
-def _ledger(settings: Settings) -> Ledger:
-    from ibdra_adapters.state.boot import read_boot_id
-    from ibdra_adapters.state.files import StateFolder
-    from ibdra_adapters.state.instances import FileTurn
-
-    return Ledger(
-        StateFolder(settings.state_folder, ClaimRecord),
-        boot_id=read_boot_id(),
-        turn=FileTurn(settings.run_folder / "turn"),
-    )
-
-
-def _succession(settings: Settings) -> Succession:
-    from ibdra_adapters.state.instances import FileSuccession
-
-    return FileSuccession(settings.run_folder / "instances")
-
-
-def _arrivals(settings: Settings) -> Arrivals:
-    from ibdra_adapters.state.instances import FileArrivals
-
-    return FileArrivals(settings.run_folder / "arriving")
-
-
-def _held(settings: Settings) -> tuple[PreparedClaim, ...]:
-    """Read what is prepared here from the records, which may be another process'."""
-    from ibdra_adapters.state.files import StateFolder
-
-    if settings.simulate is not None:
-        return ()
-    records = StateFolder(settings.state_folder, ClaimRecord).peek()
-    return tuple(record.prepared for record in records.values())
-
-
-def _cdi(settings: Settings) -> CdiFolder:
-    from ibdra_adapters.cdi.files import CdiFolder
-
-    return CdiFolder(settings.cdi_folder, driver=DRIVER_NAME)
-
-
-def _marks(settings: Settings) -> AttachedMarks:
-    from ibdra_adapters.hook.marks import MarkFolder
-    from ibdra_adapters.state.boot import read_boot_id
-
-    return MarkFolder(settings.marks_folder, boot_id=read_boot_id())
-
-
-def _hook_server(settings: Settings, attaching: Attaching) -> HookServer:
-    from ibdra_adapters.hook.server import HookServer
-
-    return HookServer(settings.hook_socket, hook=attaching)
-
-
-def _provision(settings: Settings, provisioning: Provisioning) -> None:
-    provisioning.provision_at_start(wanted_vfs(settings))
-
-
-def _plugin(
-    settings: Settings, driver: Preparing, health: Monitoring, metrics: NodeMetrics
-) -> KubeletPlugin:
-    from ibdra_adapters.kubelet import KubeletPlugin
-
-    def observe(method: str, seconds: float, failed: int) -> None:
-        error = KubeletFailed(f"{failed} claims failed", remedy="see the log") if failed else None
-        metrics.kubelet_request(method, seconds=seconds, error=error)
-
-    return KubeletPlugin(
-        DRIVER_NAME,
-        driver,
-        kubelet_dir=settings.kubelet_folder,
-        instance=settings.instance,
-        health=health,
-        observe=observe,
-    )
-
-
-def _probes(settings: Settings, checks: Checks) -> HealthServer | None:
-    from ibdra_adapters.kubelet import HealthServer
-
-    if not settings.health_port:
-        return None
-    return HealthServer(settings.health_address, settings.health_port, checks=checks.by_service())
-
-
-def _may_taint(settings: Settings) -> bool:
-    return settings.unhealthy_taint is not TaintEffect.NONE
 
 
 class Container(containers.DeclarativeContainer):
@@ -164,8 +74,8 @@ class Container(containers.DeclarativeContainer):
     machine = providers.Singleton(make_machine, settings)
     sysfs = providers.Singleton(make_sysfs, settings, machine.provider)
     verbs = providers.Singleton(make_verbs, settings, machine.provider)
-    ledger = providers.Singleton(_ledger, settings)
-    cdi = providers.Singleton(_cdi, settings)
+    ledger = providers.Singleton(make_ledger, settings)
+    cdi = providers.Singleton(make_cdi, settings)
     selectors = providers.Singleton(make_selectors)
     api = providers.Singleton(make_api, settings)
     metrics = providers.Singleton(make_metrics, settings)
@@ -176,7 +86,7 @@ class Container(containers.DeclarativeContainer):
     kernel = providers.Singleton(make_kernel, settings, machine.provider)
     sriov = providers.Singleton(make_sriov, settings, machine.provider)
     stage = providers.Singleton(make_stage, settings, machine.provider)
-    marks = providers.Singleton(_marks, settings)
+    marks = providers.Singleton(make_marks, settings)
     counts = providers.Singleton(make_counts, metrics, ledger)
 
     monitoring_clock = providers.Object(time.monotonic)
@@ -267,7 +177,7 @@ class Container(containers.DeclarativeContainer):
         nodes=kube.provided.nodes,
         driver=DRIVER_NAME,
         node=settings.provided.node,
-        may_taint=providers.Callable(_may_taint, settings),
+        may_taint=providers.Callable(may_taint, settings),
     )
     slice_watching = providers.Singleton(
         SliceWatching, slices=kube.provided.slices, publisher=publisher
@@ -281,10 +191,10 @@ class Container(containers.DeclarativeContainer):
         counters=settings.provided.counters,
         taint=settings.provided.unhealthy_taint,
     )
-    plugin = providers.Singleton(_plugin, settings, preparing, monitoring, metrics)
-    arrivals = providers.Singleton(_arrivals, settings)
+    plugin = providers.Singleton(make_plugin, settings, preparing, monitoring, metrics)
+    arrivals = providers.Singleton(make_arrivals, settings)
     checks = providers.Singleton(Checks, plugin=plugin, publishing=publishing, arrivals=arrivals)
-    probes = providers.Singleton(_probes, settings, checks)
+    probes = providers.Singleton(make_probes, settings, checks)
     provisioning = providers.Singleton(
         Provisioning,
         sysfs=sysfs,
@@ -294,10 +204,10 @@ class Container(containers.DeclarativeContainer):
         links=kernel.provided.links,
         watch=kernel.provided.watch,
         clock=kernel.provided.clock,
-        held=providers.Callable(_held, settings).provider,
+        held=providers.Callable(held_claims, settings).provider,
     )
-    hook_server = providers.Singleton(_hook_server, settings, attaching)
-    succession = providers.Singleton(_succession, settings)
+    hook_server = providers.Singleton(make_hook_server, settings, attaching)
+    succession = providers.Singleton(make_succession, settings)
     cleaning = providers.Singleton(
         Cleaning,
         ledger=ledger,
@@ -328,7 +238,7 @@ class Container(containers.DeclarativeContainer):
         Daemon,
         recovery=recovery,
         watching=watching,
-        provision=providers.Callable(_provision, settings, provisioning).provider,
+        provision=providers.Callable(provision_at_start, settings, provisioning).provider,
         rdma=kernel.provided.rdma,
         demand=settings.provided.isolation,
         reporting=reporting,

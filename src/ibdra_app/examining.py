@@ -33,8 +33,9 @@ from ibdra_domain.ports.kube import Nodes, Slices
 from ibdra_domain.ports.state import Loaded
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.ports.verbs import Verbs
-from ibdra_domain.provisioning import WantedVfs, plan_provisioning
+from ibdra_domain.provisioning import plan_provisioning
 from ibdra_domain.records import ClaimRecord
+from ibdra_domain.vf_wishes import WantedVfs
 
 
 class Cluster(NamedTuple):

@@ -24,13 +24,8 @@ from ibdra_domain.ports.netlink import Link, Links, Namespaces, Netns
 from ibdra_domain.ports.sriov import SriovControl, VfAttributes, VfSettings
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.preparation import PreparedClaim
-from ibdra_domain.provisioning import (
-    PfPlan,
-    ProvisioningPlan,
-    Verdict,
-    WantedVfs,
-    plan_provisioning,
-)
+from ibdra_domain.provisioning import PfPlan, ProvisioningPlan, Verdict, plan_provisioning
+from ibdra_domain.vf_wishes import WantedVfs
 
 _log = logging.getLogger(__name__)
 

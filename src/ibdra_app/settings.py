@@ -14,7 +14,7 @@ import msgspec
 from ibdra_domain.container_edits import HookSettings
 from ibdra_domain.hardware import IsolationDemand
 from ibdra_domain.health import TaintEffect
-from ibdra_domain.provisioning import PfOverride
+from ibdra_domain.vf_wishes import PfOverride
 
 
 class KubeSource(StrEnum):

@@ -34,7 +34,7 @@ from ibdra_domain.ports.verbs import Verbs
 
 if TYPE_CHECKING:
     from ibdra_adapters.simulation.machine import SimulatedMachine
-    from ibdra_domain.provisioning import WantedVfs
+    from ibdra_domain.vf_wishes import WantedVfs
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- a fresh folder below it, as below /tmp
 _ROOM = 512 << 20
@@ -149,8 +149,8 @@ def make_stage(settings: Settings, machine: Callable[[], SimulatedMachine]) -> S
 
 def wanted_vfs(settings: Settings) -> WantedVfs:
     """Put together what is wanted of PFs.  Raises InvalidGuidFile."""
-    from ibdra_domain.provisioning import WantedVfs
     from ibdra_domain.vf_guids import GuidFile, parse_guid_file
+    from ibdra_domain.vf_wishes import WantedVfs
 
     guids = GuidFile()
     if settings.guid_file is not None:

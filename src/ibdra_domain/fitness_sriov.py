@@ -14,7 +14,8 @@ from ibdra_domain.identifiers import PciAddress
 from ibdra_domain.inventory import MELLANOX, FunctionType, function_type
 from ibdra_domain.link import LinkLayer
 from ibdra_domain.pf_views import PfView
-from ibdra_domain.provisioning import PfPlan, ProvisioningPlan, Verdict, WantedVfs
+from ibdra_domain.provisioning import PfPlan, ProvisioningPlan, Verdict
+from ibdra_domain.vf_wishes import WantedVfs
 
 
 def check_sriov(

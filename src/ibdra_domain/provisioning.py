@@ -15,16 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 import msgspec
 
-from ibdra_domain.errors import InvalidIdentifier
 from ibdra_domain.identifiers import ZERO_GUID, Guid, PciAddress
 from ibdra_domain.link import LinkLayer
-from ibdra_domain.pf_views import PfView, VfPlace, VfView
+from ibdra_domain.pf_views import PfView, VfPlace
 from ibdra_domain.ports.sriov import VfLinkState
-from ibdra_domain.vf_guids import GuidFile, derived_guid
+from ibdra_domain.vf_guid_choice import PfRefused, choose_guids, guids_of, intended_guids, vf_name
 from ibdra_domain.vf_steps import (
     AwaitVfs,
     BindVf,
@@ -37,48 +35,7 @@ from ibdra_domain.vf_steps import (
     VfIdentity,
     VfStep,
 )
-
-_WILD = "*?["
-_DEFAULT = "--num-vfs"
-
-
-class PfOverride(msgspec.Struct, frozen=True):
-    """Another number for PFs whose PCI address or RDMA name fits ``pattern`` (fnmatch)."""
-
-    pattern: str
-    count: int
-
-    @property
-    def exact(self) -> bool:
-        """It names one PF."""
-        return not any(c in self.pattern for c in _WILD)
-
-    def fits(self, pf: PfView) -> bool:
-        """Tell whether it is about a PF."""
-        device = pf.rdma_device or pf.held_device
-        return fnmatchcase(pf.address, self.pattern.lower()) or (
-            device is not None and fnmatchcase(device, self.pattern)
-        )
-
-
-class WantedVfs(msgspec.Struct, frozen=True, kw_only=True):
-    """How many VFs each PF is to have, and GUIDs for them."""
-
-    count: int = 0
-    overrides: tuple[PfOverride, ...] = ()
-    guids: GuidFile = GuidFile()
-
-    def choose(self, pf: PfView) -> tuple[int, str, bool]:
-        """Give the number for a PF, what said so, and whether that named just this PF.
-
-        The most specific override wins: an exact one before a pattern, then the one with
-        more characters that are no wildcard, then the later one.
-        """
-        fitting = [(i, o) for i, o in enumerate(self.overrides) if o.fits(pf)]
-        if not fitting:
-            return self.count, _DEFAULT, False
-        _, best = max(fitting, key=lambda x: (x[1].exact, _literals(x[1].pattern), x[0]))
-        return best.count, f"--pf {best.pattern}={best.count}", best.exact
+from ibdra_domain.vf_wishes import WantedVfs
 
 
 class Verdict(StrEnum):
@@ -130,10 +87,6 @@ class ProvisioningPlan(msgspec.Struct, frozen=True, kw_only=True):
         return next((pf for pf in self.pfs if pf.address == address), None)
 
 
-class _Refused(Exception):
-    """The reason why a PF must not be touched."""
-
-
 def plan_provisioning(
     views: Iterable[PfView], wanted: WantedVfs, *, others: Mapping[Guid, str] = {}
 ) -> ProvisioningPlan:
@@ -146,7 +99,7 @@ def plan_provisioning(
     for pf in pfs:
         taken |= dict.fromkeys(pf.own_guids, pf.address)
         for vf in pf.vfs:
-            taken |= dict.fromkeys(_guids_of(vf), _vf_name(pf, vf.index))
+            taken |= dict.fromkeys(guids_of(vf), vf_name(pf, vf.index))
     return ProvisioningPlan(
         pfs=tuple(_plan_pf(pf, wanted, taken) for pf in pfs),
         unmatched=tuple(
@@ -188,7 +141,7 @@ def _plan_pf(pf: PfView, wanted: WantedVfs, taken: dict[Guid, str]) -> PfPlan:
         _check(pf, count)
         steps = _missing(pf, wanted, taken) if pf.present else _new_vfs(pf, count, wanted, taken)
         notes += _remarks(pf, wanted, changing=bool(steps))
-    except _Refused as reason:
+    except PfRefused as reason:
         return plan(Verdict.REFUSED, str(reason))
     if steps:
         return plan(Verdict.CHANGE, None, steps)
@@ -198,16 +151,16 @@ def _plan_pf(pf: PfView, wanted: WantedVfs, taken: dict[Guid, str]) -> PfPlan:
 def _check(pf: PfView, count: int) -> None:
     """Refuse a PF that cannot be judged, or has another number of VFs."""
     if pf.driver is None:
-        raise _Refused("no driver is bound to the PF")
+        raise PfRefused("no driver is bound to the PF")
     if pf.rdma_device is None:
-        raise _Refused(
+        raise PfRefused(
             "the PF shows no RDMA device here; it is in another network namespace, or the RDMA "
             "driver is not loaded"
         )
     if pf.present is None:
-        raise _Refused("how many VFs it has cannot be read (sriov_numvfs)")
+        raise PfRefused("how many VFs it has cannot be read (sriov_numvfs)")
     if pf.present not in (0, count):
-        raise _Refused(
+        raise PfRefused(
             f"it has {pf.present} VFs, {count} are wanted, and the kernel would remove all of them "
             "first; the driver never removes VFs"
         )
@@ -216,14 +169,14 @@ def _check(pf: PfView, count: int) -> None:
 def _check_reach(pf: PfView) -> None:
     """Refuse a PF whose VFs cannot be told who they are, or that is in use itself."""
     if pf.holder is not None:
-        raise _Refused(f"the PF is held by claim {pf.holder}")
+        raise PfRefused(f"the PF is held by claim {pf.holder}")
     if len(pf.link_layers) > 1:
-        raise _Refused(
+        raise PfRefused(
             f"it has {len(pf.link_layers)} ports on one function, and the kernel gives a GUID "
             "to the first port of a VF only; ConnectX-3 makes VFs by its module's num_vfs"
         )
     if pf.interface is None:
-        raise _Refused(
+        raise PfRefused(
             "the PF has no IPoIB interface here, through which alone the kernel sets its VFs' "
             "GUIDs; load the kernel module ib_ipoib"
         )
@@ -234,7 +187,7 @@ def _new_vfs(
 ) -> tuple[VfStep, ...]:
     """Make VFs without drivers, tell them who they are, bind them."""
     _check_reach(pf)
-    guids = _choose(pf, range(count), wanted, taken)
+    guids = choose_guids(pf, range(count), wanted, taken)
     steps: list[VfStep] = []
     if pf.autoprobe is not None:
         steps.append(SetAutoprobe(enabled=False))
@@ -258,7 +211,7 @@ def _missing(pf: PfView, wanted: WantedVfs, taken: dict[Guid, str]) -> tuple[VfS
         return ()
     used = next((vf for vf in pf.vfs if vf.holder or vf.place is VfPlace.AWAY), None)
     if used is not None:
-        raise _Refused(
+        raise PfRefused(
             f"VF {', '.join(str(vf.index) for vf in todo)} lacks a GUID or a driver, but VF "
             f"{used.index} is "
             + (f"held by claim {used.holder}" if used.holder else "in another network namespace")
@@ -266,12 +219,12 @@ def _missing(pf: PfView, wanted: WantedVfs, taken: dict[Guid, str]) -> tuple[VfS
             "this PF"
         )
     _check_reach(pf)
-    lacking = [vf.index for vf in todo if ZERO_GUID in _intended(vf)]
-    guids = _choose(pf, lacking, wanted, taken)
+    lacking = [vf.index for vf in todo if ZERO_GUID in intended_guids(vf)]
+    guids = choose_guids(pf, lacking, wanted, taken)
     steps: list[VfStep] = []
     identities = []
     for vf in todo:
-        node, port = (guid if guid != ZERO_GUID else guids[vf.index] for guid in _intended(vf))
+        node, port = (guid if guid != ZERO_GUID else guids[vf.index] for guid in intended_guids(vf))
         if vf.settings is None or vf.settings.link_state is not VfLinkState.AUTO:
             steps.append(SetVfLinkState(vf=vf.index, state=VfLinkState.AUTO))
         if vf.settings is None or vf.settings.node_guid != node:
@@ -295,53 +248,6 @@ def _bound(pf: PfView, vfs: tuple[VfIdentity, ...], *, rebind: Iterable[int]) ->
     return (*steps, AwaitVfs(vfs=vfs))
 
 
-def _intended(vf: VfView) -> tuple[Guid, Guid]:
-    """Give the node and port GUID a VF has or would have once bound; zero is none."""
-    told = vf.settings
-    node, port = (told.node_guid, told.port_guid) if told is not None else (None, None)
-    return (
-        _first(vf.node_guid, node),
-        _first(vf.port_guid, port),
-    )
-
-
-def _first(*guids: Guid | None) -> Guid:
-    return next((guid for guid in guids if guid is not None and guid != ZERO_GUID), ZERO_GUID)
-
-
-def _guids_of(vf: VfView) -> tuple[Guid, ...]:
-    return tuple(guid for guid in _intended(vf) if guid != ZERO_GUID)
-
-
-def _choose(
-    pf: PfView, vfs: Iterable[int], wanted: WantedVfs, taken: dict[Guid, str]
-) -> Mapping[int, Guid]:
-    """Choose a GUID for each VF, none of which anybody else on this node has or gets."""
-    chosen: dict[Guid, int] = {}
-    for vf in vfs:
-        guid = wanted.guids.of(pf.address, vf)
-        if guid is None:
-            if pf.port_guid is None:
-                raise _Refused("its port GUID, from which its VFs' are derived, is unknown")
-            try:
-                guid = derived_guid(pf.port_guid, vf)
-            except InvalidIdentifier as error:
-                raise _Refused(f"{error}") from error
-        other = f"VF {chosen[guid]}" if guid in chosen else taken.get(guid)
-        if other not in (None, _vf_name(pf, vf)):
-            raise _Refused(
-                f"VF {vf} would get GUID {guid}, which {other} has too; give it another in the "
-                "GUID file"
-            )
-        chosen[guid] = vf
-    taken |= {guid: _vf_name(pf, vf) for guid, vf in chosen.items()}
-    return {vf: guid for guid, vf in chosen.items()}
-
-
-def _vf_name(pf: PfView, vf: int) -> str:
-    return f"VF {vf} of {pf.address}"
-
-
 def _remarks(pf: PfView, wanted: WantedVfs, *, changing: bool) -> list[str]:
     """Say what is not as one might think."""
     notes = (
@@ -353,11 +259,7 @@ def _remarks(pf: PfView, wanted: WantedVfs, *, changing: bool) -> list[str]:
         if vf.place in (VfPlace.OTHER_DRIVER, VfPlace.NO_DEVICE)
     ]
     for vf in pf.vfs:
-        given, has = wanted.guids.of(pf.address, vf.index), _intended(vf)
+        given, has = wanted.guids.of(pf.address, vf.index), intended_guids(vf)
         if given is not None and any(g not in (ZERO_GUID, given) for g in has):
             notes.append(f"VF {vf.index} has GUID {has[1]}, the GUID file says {given}: it is left")
     return notes
-
-
-def _literals(pattern: str) -> int:
-    return sum(c not in _WILD for c in pattern)

@@ -12,7 +12,7 @@ import click
 from ibdra_app.settings import Settings
 from ibdra_app.sources import node_name
 from ibdra_domain.container_edits import HookSettings
-from ibdra_domain.provisioning import PfOverride
+from ibdra_domain.vf_wishes import PfOverride
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 

@@ -14,7 +14,8 @@ from ibdra_app.container import wired
 from ibdra_app.provisioning import PfOutcome, ProvisioningReport
 from ibdra_app.settings import Settings
 from ibdra_app.sources import wanted_vfs
-from ibdra_domain.provisioning import PfOverride, Verdict
+from ibdra_domain.provisioning import Verdict
+from ibdra_domain.vf_wishes import PfOverride
 
 
 @click.command("provision")

@@ -22,8 +22,9 @@ from ibdra_app.provisioning import Provisioning
 from ibdra_domain.hardware import RdmaIsolation, VerbsReading
 from ibdra_domain.identifiers import Guid, gid_guid
 from ibdra_domain.inventory import FunctionType, take_inventory
-from ibdra_domain.provisioning import PfOverride, Verdict, WantedVfs
+from ibdra_domain.provisioning import Verdict
 from ibdra_domain.vf_guids import GuidFile, derived_guid
+from ibdra_domain.vf_wishes import PfOverride, WantedVfs
 
 ALL = WantedVfs(count=TOTAL)
 

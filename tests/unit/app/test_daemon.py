@@ -20,7 +20,7 @@ from ibdra_domain.container_edits import node_numbers
 from ibdra_domain.errors import KernelRefused, KubeletFailed
 from ibdra_domain.hardware import IsolationDemand, RdmaIsolation
 from ibdra_domain.ports.driver import ClaimRef
-from ibdra_domain.provisioning import PfOverride
+from ibdra_domain.vf_wishes import PfOverride
 from unit.app.app_node import NODE, VF, Node, ib_config, running_node
 
 SECONDS = 60.0

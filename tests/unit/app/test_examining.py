@@ -20,9 +20,9 @@ from ibdra_domain.fitness import Fitness, Grade
 from ibdra_domain.fitness_cluster import rights
 from ibdra_domain.ports.host import MemoryLimit, PathFacts, PathKind, ProcessRights
 from ibdra_domain.ports.sysfs import Sysfs
-from ibdra_domain.provisioning import WantedVfs
 from ibdra_domain.publication import DRIVER_NAME
 from ibdra_domain.records import ClaimRecord
+from ibdra_domain.vf_wishes import WantedVfs
 from unit.app.app_node import NODE, PF, VF, Node
 
 SOURCE = Path("/usr/libexec/ibdra/ibdra-hook")

@@ -19,9 +19,10 @@ from ibdra_domain.hardware import SysfsReading
 from ibdra_domain.identifiers import Guid, PciAddress
 from ibdra_domain.inventory import take_inventory
 from ibdra_domain.pf_views import PfView, VfPlace, pf_views
-from ibdra_domain.provisioning import PfOverride, Verdict, WantedVfs
+from ibdra_domain.provisioning import Verdict
 from ibdra_domain.vf_guids import GuidFile, derived_guid
 from ibdra_domain.vf_steps import SetNumVfs
+from ibdra_domain.vf_wishes import PfOverride, WantedVfs
 from unit.domain.domain_facts import a_port, a_prepared_claim
 
 PF, OTHER = PFS

@@ -39,7 +39,8 @@ from ibdra_domain.inventory import Inventory, Presence, take_inventory
 from ibdra_domain.link import LinkLayer, PortState
 from ibdra_domain.pf_views import pf_views
 from ibdra_domain.ports.host import MemoryLimit, PathFacts, PathKind, ProcessRights
-from ibdra_domain.provisioning import PfOverride, WantedVfs, plan_provisioning
+from ibdra_domain.provisioning import plan_provisioning
+from ibdra_domain.vf_wishes import PfOverride, WantedVfs
 from unit.domain.domain_facts import (
     PF,
     VF,

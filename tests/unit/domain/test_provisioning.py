@@ -7,13 +7,7 @@ import pytest
 from ibdra_domain.identifiers import ZERO_GUID, Guid, PciAddress
 from ibdra_domain.pf_views import PfView, VfPlace
 from ibdra_domain.ports.sriov import VfLinkState, VfSettings
-from ibdra_domain.provisioning import (
-    PfOverride,
-    PfPlan,
-    Verdict,
-    WantedVfs,
-    plan_provisioning,
-)
+from ibdra_domain.provisioning import PfPlan, Verdict, plan_provisioning
 from ibdra_domain.vf_guids import GuidFile
 from ibdra_domain.vf_steps import (
     AwaitVfs,
@@ -26,6 +20,7 @@ from ibdra_domain.vf_steps import (
     UnbindVf,
     VfIdentity,
 )
+from ibdra_domain.vf_wishes import PfOverride, WantedVfs
 from unit.domain.provisioning_facts import (
     PF,
     PF_GUID,

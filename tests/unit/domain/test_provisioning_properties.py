@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from ibdra_domain.identifiers import ZERO_GUID, Guid, PciAddress, guid_from_int
 from ibdra_domain.pf_views import PfView, VfPlace, VfView
 from ibdra_domain.ports.sriov import VfLinkState, VfSettings
-from ibdra_domain.provisioning import PfOverride, Verdict, WantedVfs, plan_provisioning
+from ibdra_domain.provisioning import Verdict, plan_provisioning
 from ibdra_domain.vf_steps import (
     BindVf,
     SetAutoprobe,
@@ -19,6 +19,7 @@ from ibdra_domain.vf_steps import (
     SetVfPortGuid,
     UnbindVf,
 )
+from ibdra_domain.vf_wishes import PfOverride, WantedVfs
 from unit.domain.provisioning_facts import Simulated, a_pf, a_vf, unbound
 
 guids = st.sampled_from([ZERO_GUID, *(guid_from_int(0x02BB << 48 | n) for n in range(1, 99))])
