@@ -72,8 +72,11 @@ class Attaching:
         """Give a claim's devices to the namespace of a container's process.
 
         Does nothing if they are there already, or if the process is in the host's
-        namespace and the claim has no IbConfig.  Raises AttachRefused or KernelRefused;
-        then the devices are home, or (device nodes changed) where the next try finds them.
+        namespace and the claim has no IbConfig.  The process is held from now on: while
+        this call waits for others', its number may be given to somebody else's.
+
+        Raises AttachRefused or KernelRefused; then the devices are home, or (device nodes
+        changed) where the next try finds them.
         """
         record = self._ledger.get(start.claim)
         devices = record.prepared.device_names if record is not None else ()
@@ -99,18 +102,23 @@ class Attaching:
             self._reports.changed(record.prepared.claim)
 
     def _attach_claim(self, start: ContainerStart) -> None:
-        with self._ledger.lock, closing(self._namespaces.host()) as host:
+        with (
+            closing(self._namespaces.process(start.pid)) as process,
+            self._ledger.lock,
+            closing(self._namespaces.host()) as host,
+        ):
             record = self._ledger.get(start.claim)
             if record is None or record.phase is not Phase.DONE:
                 raise AttachRefused(
                     f"claim {start.claim} is not prepared on this node",
                     remedy="delete the pod; the kubelet prepares its claims anew",
                 )
-            with closing(self._namespaces.of_process(start.pid)) as container:
+            with closing(process.netns()) as container:
                 record = self._free_from_elsewhere(record, container)
                 if container.id == host.id:
                     self._on_host_network(record, start)
                     return
+                _check_free_from_host(record)
                 try:
                     self._attach(record, start, Spaces(host=host, container=container))
                 except IbdraError:
@@ -238,6 +246,19 @@ class Attaching:
     def _nodes_of_now(self, record: ClaimRecord) -> PreparedClaim:
         nodes = self._sysfs.char_devices()
         return with_nodes_of_now(record.prepared, nodes, with_umad=self._with_umad)
+
+
+def _check_free_from_host(record: ClaimRecord) -> None:
+    """Refuse to take devices from a pod on the host's network, which may have them open.
+
+    When its containers end nobody tells; the claim ends when all of its pods have.
+    """
+    if record.on_host_network:
+        raise AttachRefused(
+            f"claim {record.prepared.claim} is in use by a pod on the host's network, from which "
+            "its devices would be taken",
+            remedy="an HCA serves one pod at a time; give this pod a claim of its own",
+        )
 
 
 def _check_host_network(prepared: PreparedClaim) -> None:

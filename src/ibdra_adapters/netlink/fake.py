@@ -11,7 +11,7 @@ import errno
 
 from ibdra_adapters.netlink.fake_kernel import FakeKernel, refused
 from ibdra_domain.hardware import RdmaIsolation
-from ibdra_domain.ports.netlink import Link, Netns, NetnsId
+from ibdra_domain.ports.netlink import Link, Netns, NetnsId, Process
 
 
 class FakeNetns:
@@ -36,6 +36,28 @@ class FakeNetns:
                 kernel.release(self._id)
 
 
+class FakeProcess:
+    """A process of the fake kernel; its birth tells it from a later one of its number."""
+
+    def __init__(self, kernel: FakeKernel, pid: int) -> None:
+        self._kernel = kernel
+        self._pid = pid
+        self._birth = kernel.births.get(pid)
+        if pid not in kernel.processes:
+            raise refused(f"there is no process {pid}", errno.ESRCH)
+
+    def netns(self) -> Netns:
+        """Fulfil the port."""
+        with self._kernel.lock:
+            netns = self._kernel.processes.get(self._pid)
+            if netns is None or self._birth != self._kernel.births.get(self._pid):
+                raise refused(f"process {self._pid} has ended", errno.ESRCH)
+            return FakeNetns(self._kernel, netns)
+
+    def close(self) -> None:
+        """Fulfil the port."""
+
+
 class FakeNamespaces:
     """Fulfils the port over a fake kernel."""
 
@@ -46,13 +68,15 @@ class FakeNamespaces:
         """Fulfil the port."""
         return FakeNetns(self._kernel, self._kernel.init_netns)
 
+    def process(self, pid: int) -> Process:
+        """Fulfil the port."""
+        with self._kernel.lock:
+            return FakeProcess(self._kernel, pid)
+
     def of_process(self, pid: int) -> Netns:
         """Fulfil the port."""
         with self._kernel.lock:
-            netns = self._kernel.processes.get(pid)
-            if netns is None:
-                raise refused(f"there is no process {pid}", errno.ESRCH)
-            return FakeNetns(self._kernel, netns)
+            return self.process(pid).netns()
 
     def find(self, wanted: NetnsId) -> Netns | None:
         """Fulfil the port."""

@@ -87,6 +87,7 @@ class FakeKernel:
         self.devices: dict[str, FakeRdma] = {}
         self.links: dict[int, FakeLink] = {}  # by a number that no other ever gets
         self.processes: dict[int, NetnsId] = {}
+        self.births: dict[int, int] = {}  # by pid: which of all starts that was
         self.handles: dict[NetnsId, int] = {}
         self.watchers: list[Callable[[FakeRdma], None]] = []
         self.return_delay = return_delay
@@ -96,6 +97,7 @@ class FakeKernel:
         self._last_index: dict[NetnsId, int] = {}
         self._next_cookie = 4096
         self._next_pid = 4200
+        self._starts = 0
 
     # -- the machine -----------------------------------------------------------------
 
@@ -122,18 +124,26 @@ class FakeKernel:
         self._tell(device)
 
     @_alone
-    def start_process(self, netns: NetnsId | None = None) -> int:
-        """Start a process, in a new namespace of its own or in one there is; give its pid."""
+    def start_process(self, netns: NetnsId | None = None, *, pid: int | None = None) -> int:
+        """Start a process, in a new namespace of its own or in one there is; give its pid.
+
+        ``pid`` is one that is free again: the kernel gives numbers anew.
+        """
         if netns is None:
             netns = self._new_netns()
-        self._next_pid += 1
-        self.processes[self._next_pid] = netns
-        return self._next_pid
+        if pid is None:
+            self._next_pid += 1
+            pid = self._next_pid
+        self._starts += 1
+        self.births[pid] = self._starts
+        self.processes[pid] = netns
+        return pid
 
     @_alone
     def end_process(self, pid: int) -> None:
         """End a process; its namespace dies with the last one that holds it."""
         netns = self.processes.pop(pid, None)
+        self.births.pop(pid, None)
         if netns is not None:
             self._reap(netns)
 

@@ -18,11 +18,12 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
 from ibdra_domain.errors import KernelRefused
-from ibdra_domain.ports.netlink import Netns, NetnsId
+from ibdra_domain.ports.netlink import Netns, NetnsId, Process
 
 CLONE_NEWNET = 0x40000000
 SO_NETNS_COOKIE = 71
@@ -62,6 +63,33 @@ class LinuxNetns:
             os.close(fd)
 
 
+class LinuxProcess:
+    """A process, held by its pidfd."""
+
+    def __init__(self, pid: int, *, proc: Path) -> None:
+        self._pid = pid
+        self._proc = proc
+        try:
+            self._held = os.pidfd_open(pid)
+        except OSError as error:
+            raise _refused(f"there is no process {pid}", error) from error
+
+    def netns(self) -> Netns:
+        """Fulfil the port: what was opened by the number counts only if it still lives after."""
+        netns = LinuxNetns(_open(self._proc / str(self._pid) / "ns/net"))
+        if _has_ended(self._held):
+            netns.close()
+            gone = ProcessLookupError(errno.ESRCH, "ended")
+            raise _refused(f"process {self._pid} has ended", gone)
+        return netns
+
+    def close(self) -> None:
+        """Fulfil the port."""
+        held, self._held = self._held, -1
+        if held >= 0:
+            os.close(held)
+
+
 class LinuxNamespaces:
     """Fulfils the Namespaces port.
 
@@ -90,21 +118,14 @@ class LinuxNamespaces:
         """Fulfil the port."""
         return LinuxNetns(_open(self._host))
 
+    def process(self, pid: int) -> Process:
+        """Fulfil the port."""
+        return LinuxProcess(pid, proc=self._proc)
+
     def of_process(self, pid: int) -> Netns:
         """Fulfil the port; a pid given to another process meanwhile is noticed."""
-        try:
-            held = os.pidfd_open(pid)
-        except OSError as error:
-            raise _refused(f"there is no process {pid}", error) from error
-        try:
-            netns = LinuxNetns(_open(self._proc / str(pid) / "ns/net"))
-            if _has_ended(held):
-                netns.close()
-                gone = ProcessLookupError(errno.ESRCH, "ended")
-                raise _refused(f"process {pid} has ended", gone)
-            return netns
-        finally:
-            os.close(held)
+        with closing(self.process(pid)) as process:
+            return process.netns()
 
     def find(self, wanted: NetnsId) -> Netns | None:
         """Fulfil the port: by the mounts that keep it, else by any process in it."""

@@ -8,13 +8,14 @@ it is dead when nothing real keeps it alive any more.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ibdra_adapters.netlink.fake import FakeNamespaces, FakeNetns
 from ibdra_adapters.netlink.fake_kernel import FakeKernel
 from ibdra_adapters.netlink.namespaces import LinuxNamespaces
 from ibdra_domain.errors import InvalidProfile
-from ibdra_domain.ports.netlink import Namespaces, Netns, NetnsId
+from ibdra_domain.ports.netlink import Namespaces, Netns, NetnsId, Process
 
 _HOST = Path("/proc/1/ns/net")
 _OWN = Path("/proc/self/ns/net")
@@ -35,6 +36,22 @@ class RealNetns:
     def close(self) -> None:
         """Fulfil the port."""
         self._simulated.close()
+        self._real.close()
+
+
+class RealProcess:
+    """A real process, whose namespace is taken into the fake kernel when it is opened."""
+
+    def __init__(self, real: Process, *, opened: Callable[[Netns], Netns]) -> None:
+        self._real = real
+        self._opened = opened
+
+    def netns(self) -> Netns:
+        """Fulfil the port."""
+        return self._opened(self._real.netns())
+
+    def close(self) -> None:
+        """Fulfil the port."""
         self._real.close()
 
 
@@ -61,6 +78,10 @@ class RealProcesses:
     def host(self) -> Netns:
         """Fulfil the port."""
         return self._simulated.host()
+
+    def process(self, pid: int) -> Process:
+        """Fulfil the port."""
+        return RealProcess(self._real.process(pid), opened=self._opened)
 
     def of_process(self, pid: int) -> Netns:
         """Fulfil the port."""

@@ -60,11 +60,27 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""
 
 
+class Process(Protocol):
+    """A process that is known by more than its number, which may be another's one day."""
+
+    def netns(self) -> Netns:
+        """Open its namespace.  Raises KernelRefused (ESRCH) if it has ended."""
+
+    def close(self) -> None:
+        """Let go of it; a second call does nothing.  Nothing lives longer by it."""
+
+
 class Namespaces(Protocol):
     """Network namespaces of this machine."""
 
     def host(self) -> Netns:
         """Open the namespace the devices belong in when nobody uses them."""
+
+    def process(self, pid: int) -> Process:
+        """Take hold of a process by its number.  Raises KernelRefused (ESRCH) if it is gone.
+
+        For who opens its namespace only later: by then the number may be another's.
+        """
 
     def of_process(self, pid: int) -> Netns:
         """Open a process' namespace.  Raises KernelRefused (ESRCH) if it is gone."""

@@ -56,6 +56,23 @@ def test_a_process_that_is_gone_is_esrch(machine: Machine) -> None:
         machine.namespaces.of_process(pid)
 
 
+def test_a_process_that_is_held_is_known_by_more_than_its_number(machine: Machine) -> None:
+    """Its namespace can be opened while it lives, and is nobody else's afterwards."""
+    pid = machine.start_process()
+    process = machine.namespaces.process(pid)
+    there, by_number = process.netns(), machine.namespaces.of_process(pid)
+    assert by_number.id == there.id
+    for netns in (there, by_number):
+        netns.close()
+    machine.end_process(pid)
+    with refused_with(errno.ESRCH):
+        process.netns()
+    process.close()
+    process.close()
+    with refused_with(errno.ESRCH):
+        machine.namespaces.process(pid)
+
+
 def test_a_dead_namespace_is_not_found(scene: Scene) -> None:
     """What nothing keeps alive is None, and that is no error."""
     scene.die()

@@ -126,7 +126,7 @@ def test_a_kill_during_the_start_after_a_kill_loses_nothing(
 def test_what_changes_is_what_is_counted_as_changing(room: Path) -> None:
     """Every call that the ways make is known to look only, or to change something."""
     looking = {
-        *("claims.get", "namespaces.host", "namespaces.of_process", "namespaces.find"),
+        *("claims.get", "namespaces.host", "namespaces.process", "namespaces.find"),
         *("rdma.isolation", "rdma.names", "links.list", "verbs.read", "events.wait"),
         *("sysfs.read", "sysfs.char_devices", "sysfs.traffic_class", "sysfs.pkey_table"),
         "sysfs.rdma_devices",
