@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
 
@@ -21,16 +22,19 @@ from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover, Spaces
 from ibdra_app.reports import Reports, Unheard
 from ibdra_app.speaking import speaking_of
+from ibdra_app.spec_upkeep import SpecUpkeep
 from ibdra_domain.attachment import attach_steps, leaving_steps, origin_of
-from ibdra_domain.container_edits import HookSettings, node_numbers, to_cdi_spec
+from ibdra_domain.container_edits import node_numbers
 from ibdra_domain.errors import AttachRefused, DeviceRefused, IbdraError, StateFailed
 from ibdra_domain.ib_config import IbConfig
-from ibdra_domain.ports.cdi import CdiSpecs
+from ibdra_domain.identifiers import DeviceName
 from ibdra_domain.ports.netlink import Namespaces, Netns
 from ibdra_domain.ports.runtime import AttachedMarks, ContainerStart
 from ibdra_domain.ports.sysfs import Sysfs
-from ibdra_domain.preparation import PreparedClaim, with_nodes_of_now
+from ibdra_domain.preparation import PreparedClaim
 from ibdra_domain.records import Attachment, ClaimRecord, Phase
+from ibdra_domain.renewal import with_home_of_now
+from ibdra_domain.steps import Place, PortView
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +53,9 @@ class Attaching:
         detaching: Detaching,
         namespaces: Namespaces,
         sysfs: Sysfs,
-        cdi: CdiSpecs,
+        specs: SpecUpkeep,
         marks: AttachedMarks,
         counts: Counts,
-        hook: HookSettings,
-        with_umad: bool = False,
         reports: Reports | None = None,
     ) -> None:
         self._ledger = ledger
@@ -61,11 +63,9 @@ class Attaching:
         self._detaching = detaching
         self._namespaces = namespaces
         self._sysfs = sysfs
-        self._cdi = cdi
+        self._specs = specs
         self._marks = marks
         self._counts = counts
-        self._hook = hook
-        self._with_umad = with_umad
         self._reports = reports or Unheard()
 
     def attach(self, start: ContainerStart) -> None:
@@ -124,6 +124,8 @@ class Attaching:
                 except IbdraError:
                     self._marks.remove(start.claim)
                     raise
+                finally:
+                    self._specs.keep_unhooked()
 
     def is_whole(self, record: ClaimRecord) -> bool:
         """Tell whether an attached claim's devices still are where and as they were put.
@@ -141,7 +143,7 @@ class Attaching:
                 return False
             spaces = Spaces(host=host, container=container)
             try:
-                return self._nodes_of_now(record) == record.prepared and not any(
+                return self._specs.as_now(record.prepared) == record.prepared and not any(
                     attach_steps(
                         port,
                         self._mover.view(port, spaces),
@@ -160,10 +162,10 @@ class Attaching:
             self._ledger.put(replace(record, on_host_network=True))
 
     def _attach(self, record: ClaimRecord, start: ContainerStart, spaces: Spaces) -> None:
-        prepared = record.prepared
         if record.attachment is not None and not self.is_whole(record):
             self._marks.remove(start.claim)  # moving anew, its node numbers may be others
         noted, attachment = self._noted(record, start, spaces)
+        prepared = noted.prepared
         done = replace(noted, attachment=replace(attachment, phase=Phase.DONE))
         try:
             for port in prepared.moving:
@@ -194,9 +196,12 @@ class Attaching:
         """Write down where the devices go and what they were, before the first change."""
         if record.attachment is not None:
             return record, record.attachment
+        views = {
+            port.device.name: self._mover.view(port, spaces) for port in touched(record.prepared)
+        }
+        record = self._as_at_home(record, views)
         origins = tuple(
-            origin_of(port.device, self._mover.view(port, spaces))
-            for port in touched(record.prepared)
+            origin_of(port.device, views[port.device.name]) for port in touched(record.prepared)
         )
         attachment = Attachment(
             netns=spaces.container_id,
@@ -208,6 +213,29 @@ class Attaching:
         noted = replace(record, attachment=attachment)
         self._ledger.put(noted)
         return noted, attachment
+
+    def _as_at_home(self, record: ClaimRecord, views: Mapping[DeviceName, PortView]) -> ClaimRecord:
+        """Compare what was decided with what the devices are, while they are at home.
+
+        What the container was told of them stands in its spec.  If that is no longer so, the
+        spec is corrected and this start refused, as with device nodes.
+        """
+        prepared = record.prepared
+        tables = {
+            port.device.name: self._sysfs.pkey_table(view.rdma_device, port.device.port)
+            for port in prepared.moving
+            for view in [views[port.device.name]]
+            if port.config.pkey is not None and Place.HOST in view.rdma_in
+        }
+        now = with_home_of_now(prepared, views, tables)
+        if now != prepared and self._specs.spec_of(now) != self._specs.spec_of(prepared):
+            self._specs.keep(record, now)
+            raise AttachRefused(
+                f"the devices of claim {prepared.claim} are not as they were when it was prepared",
+                remedy="nothing to do: the CDI spec was corrected and the runtime's next try "
+                "succeeds",
+            )
+        return replace(record, prepared=now)
 
     def _free_from_elsewhere(self, record: ClaimRecord, container: Netns) -> ClaimRecord:
         """Let a new sandbox of the pod take over from a dead one, but from no living one."""
@@ -230,22 +258,14 @@ class Attaching:
         gave other numbers, the spec is corrected and this start refused; the devices stay
         where they are, so that the next try needs no move and its nodes are right (D5).
         """
-        prepared, corrected = record.prepared, self._nodes_of_now(record)
+        prepared, corrected = record.prepared, self._specs.as_now(record.prepared)
         if corrected == prepared:
             return prepared
-        nodes = self._sysfs.char_devices()
-        self._cdi.write(
-            prepared.claim.uid, to_cdi_spec(corrected, char_devices=nodes, hook=self._hook)
-        )
-        self._ledger.put(replace(record, prepared=corrected))
+        self._specs.keep(record, corrected)
         raise AttachRefused(
             f"the device nodes of claim {prepared.claim} changed when its devices were moved",
             remedy="nothing to do: the CDI spec was corrected and the runtime's next try succeeds",
         )
-
-    def _nodes_of_now(self, record: ClaimRecord) -> PreparedClaim:
-        nodes = self._sysfs.char_devices()
-        return with_nodes_of_now(record.prepared, nodes, with_umad=self._with_umad)
 
 
 def _check_free_from_host(record: ClaimRecord) -> None:

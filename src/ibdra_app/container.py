@@ -55,6 +55,7 @@ from ibdra_app.sources import (
     make_verbs,
     scratched,
 )
+from ibdra_app.spec_upkeep import SpecUpkeep
 from ibdra_app.upkeep_sources import (
     hook_answers,
     make_leftovers,
@@ -131,6 +132,14 @@ class Container(containers.DeclarativeContainer):
         counts=counts,
         reports=reporting,
     )
+    specs = providers.Singleton(
+        SpecUpkeep,
+        ledger=ledger,
+        cdi=cdi,
+        sysfs=sysfs,
+        hook=settings.provided.hook,
+        with_umad=settings.provided.with_umad,
+    )
     attaching = providers.Singleton(
         Attaching,
         ledger=ledger,
@@ -138,11 +147,9 @@ class Container(containers.DeclarativeContainer):
         detaching=detaching,
         namespaces=kernel.provided.namespaces,
         sysfs=sysfs,
-        cdi=cdi,
+        specs=specs,
         marks=marks,
         counts=counts,
-        hook=settings.provided.hook,
-        with_umad=settings.provided.with_umad,
         reports=reporting,
     )
     preparing = providers.Singleton(
@@ -155,7 +162,7 @@ class Container(containers.DeclarativeContainer):
         detaching=detaching,
         counts=counts,
         pool=settings.provided.node,
-        hook=settings.provided.hook,
+        specs=specs,
         with_umad=settings.provided.with_umad,
         reports=reporting,
     )
@@ -167,9 +174,7 @@ class Container(containers.DeclarativeContainer):
         claims=kube.provided.claims,
         cdi=cdi,
         marks=marks,
-        sysfs=sysfs,
-        hook=settings.provided.hook,
-        with_umad=settings.provided.with_umad,
+        specs=specs,
     )
     publisher = providers.Singleton(
         SlicePublisher,
@@ -226,6 +231,7 @@ class Container(containers.DeclarativeContainer):
     watching = providers.Singleton(
         Watching,
         detaching=detaching,
+        specs=specs,
         publishing=publishing,
         monitoring=monitoring,
         watch=kernel.provided.watch,

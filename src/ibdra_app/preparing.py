@@ -17,8 +17,9 @@ from ibdra_app.discovery import Discovery
 from ibdra_app.ledger import Ledger
 from ibdra_app.reports import Reports, Unheard
 from ibdra_app.speaking import speaking_of
+from ibdra_app.spec_upkeep import SpecUpkeep
 from ibdra_domain.allocation import Allocation, read_allocation
-from ibdra_domain.container_edits import HookSettings, to_cdi_spec, to_prepared_devices
+from ibdra_domain.container_edits import to_prepared_devices
 from ibdra_domain.errors import ClaimRefused, IbdraError, KubeNotFound
 from ibdra_domain.identifiers import DeviceName, Pkey
 from ibdra_domain.inventory import Inventory, Presence
@@ -28,6 +29,7 @@ from ibdra_domain.ports.kube import Claims
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.preparation import PreparedClaim, prepare_claim
 from ibdra_domain.records import ClaimRecord, Phase
+from ibdra_domain.renewal import allocation_of
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class Preparing:
         detaching: Detaching,
         counts: Counts,
         pool: str,
-        hook: HookSettings,
+        specs: SpecUpkeep,
         with_umad: bool = False,
         reports: Reports | None = None,
     ) -> None:
@@ -58,7 +60,7 @@ class Preparing:
         self._detaching = detaching
         self._counts = counts
         self._pool = pool
-        self._hook = hook
+        self._specs = specs
         self._with_umad = with_umad
         self._reports = reports or Unheard()
 
@@ -117,20 +119,26 @@ class Preparing:
             return self._prepare_anew(claim, allocation)
 
     def _from_record(self, claim: ClaimRef) -> PreparedClaim | None:
-        """Give what was prepared before; its spec is written again if it is gone."""
+        """Give what was prepared before; its spec is written again if it is gone or wrong.
+
+        A claim that no container has is decided once more, by what the devices are now: since
+        then there may have been a reboot.
+        """
         record = self._ledger.get(claim.uid)
         if record is None or record.phase is not Phase.DONE:
             return None
-        if self._cdi.read(claim.uid) is None:  # tmpfs, or somebody's clean-up
-            self._write_spec(record.prepared)
-        return record.prepared
+        prepared = record.prepared
+        if record.attachment is None and not record.on_host_network:
+            prepared = self._decide(allocation_of(prepared))
+        self._specs.keep(record, prepared)
+        return prepared
 
     def _prepare_anew(self, claim: ClaimRef, allocation: Allocation) -> PreparedClaim:
         prepared = self._decide(allocation)
         record = ClaimRecord(boot_id=self._ledger.boot_id, phase=Phase.INTENT, prepared=prepared)
         self._ledger.put(record)
         try:
-            self._write_spec(prepared)
+            self._specs.write(prepared)
             self._ledger.put(
                 ClaimRecord(boot_id=record.boot_id, phase=Phase.DONE, prepared=prepared)
             )
@@ -177,15 +185,12 @@ class Preparing:
                 found[device.name] = self._sysfs.pkey_table(device.rdma_device, device.port)
         return found
 
-    def _write_spec(self, prepared: PreparedClaim) -> None:
-        spec = to_cdi_spec(prepared, char_devices=self._sysfs.char_devices(), hook=self._hook)
-        self._cdi.write(prepared.claim.uid, spec)
-
     def _unprepare(self, claim: ClaimRef) -> None:
         with self._ledger.lock:
             record = self._ledger.get(claim.uid)
             if record is not None and record.attachment is not None:
                 self._detaching.detach(claim.uid)
+                self._specs.keep_unhooked()
             self._cdi.remove(claim.uid)
             self._ledger.remove(claim.uid)  # also one that was set aside as corrupt
         if record is not None:

@@ -16,14 +16,12 @@ from msgspec.structs import replace
 from ibdra_app.attaching import Attaching
 from ibdra_app.detaching import PATIENCE, Detaching
 from ibdra_app.ledger import Ledger
-from ibdra_domain.container_edits import HookSettings, to_cdi_spec
+from ibdra_app.spec_upkeep import SpecUpkeep
 from ibdra_domain.errors import DeviceRefused, IbdraError, KubeFailed, KubeNotFound
 from ibdra_domain.ports.cdi import CdiSpecs
 from ibdra_domain.ports.driver import ClaimRef
 from ibdra_domain.ports.kube import Claims
 from ibdra_domain.ports.runtime import AttachedMarks
-from ibdra_domain.ports.sysfs import Sysfs
-from ibdra_domain.preparation import with_nodes_of_now
 from ibdra_domain.records import ClaimRecord, Phase
 
 _log = logging.getLogger(__name__)
@@ -41,9 +39,7 @@ class Recovery:
         claims: Claims,
         cdi: CdiSpecs,
         marks: AttachedMarks,
-        sysfs: Sysfs,
-        hook: HookSettings,
-        with_umad: bool = False,
+        specs: SpecUpkeep,
     ) -> None:
         self._ledger = ledger
         self._attaching = attaching
@@ -51,9 +47,7 @@ class Recovery:
         self._claims = claims
         self._cdi = cdi
         self._marks = marks
-        self._sysfs = sysfs
-        self._hook = hook
-        self._with_umad = with_umad
+        self._specs = specs
 
     def run(self) -> tuple[str, ...]:
         """Do it; gives a line about everything that was found wrong.
@@ -153,18 +147,12 @@ class Recovery:
 
     def _spec(self, record: ClaimRecord) -> list[str]:
         """Compare record and spec with the device nodes of now; those of admin have no hook."""
-        claim, nodes = record.prepared.claim, self._sysfs.char_devices()
+        claim, prepared = record.prepared.claim, record.prepared
         # A device that is not there has no nodes: they are corrected when it is attached.
         with contextlib.suppress(DeviceRefused):
-            prepared = with_nodes_of_now(record.prepared, nodes, with_umad=self._with_umad)
-            record = replace(record, prepared=prepared)
-        wanted = to_cdi_spec(record.prepared, char_devices=nodes, hook=self._hook)
-        found = self._cdi.read(claim.uid)
-        if found != wanted:
-            self._cdi.write(claim.uid, wanted)
-        if record != self._ledger.get(claim.uid):
-            self._ledger.put(record)
-        if found == wanted:
+            prepared = self._specs.as_now(prepared)
+        found = self._specs.keep(record, prepared)
+        if found == self._specs.spec_of(prepared):
             return []
         what = "was missing" if found is None else "was not up to date"
         return [f"the CDI spec of claim {claim} {what}: it was written again"]

@@ -19,6 +19,7 @@ from ibdra_app.device_watches import DeviceWatches
 from ibdra_app.monitoring import Monitoring
 from ibdra_app.publishing import Publishing
 from ibdra_app.slice_watching import SliceWatching
+from ibdra_app.spec_upkeep import SpecUpkeep
 from ibdra_domain.errors import IbdraError
 from ibdra_domain.ports.events import Events
 from ibdra_domain.ports.instances import Succession
@@ -41,6 +42,7 @@ class Watching:
         self,
         *,
         detaching: Detaching,
+        specs: SpecUpkeep,
         publishing: Publishing,
         monitoring: Monitoring,
         watch: Callable[[], Events],
@@ -50,6 +52,7 @@ class Watching:
         metrics: NodeMetrics,
     ) -> None:
         self._detaching = detaching
+        self._specs = specs
         self._publishing = publishing
         self._monitoring = monitoring
         self._watch = watch
@@ -93,6 +96,7 @@ class Watching:
     def look(self) -> bool:
         """Do it once; tells whether all is as it should be."""
         settled = self._detaching.bring_home()
+        self._specs.keep_unhooked()
         try:
             inventory = self._publishing.look()
             self._devices.follow(inventory.devices)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-from msgspec.structs import replace
 
 from ibdra_domain.allocation import AllocatedDevice, Allocation
 from ibdra_domain.errors import ConfigRefused, DeviceRefused
@@ -137,7 +136,7 @@ def prepare_claim(
                 admin=allocated.admin,
                 share_id=allocated.share_id,
                 config=allocated.config,
-                pkey_index=_pkey_index(device, allocated.config, pkey_tables),
+                pkey_index=pkey_index_in(device, allocated.config, pkey_tables),
                 char_devices=choose_char_devices(
                     device, nodes, admin=allocated.admin, with_umad=with_umad
                 ),
@@ -218,9 +217,10 @@ def _check_holders(device: IbDevice, others: Iterable[PreparedClaim]) -> None:
                 )
 
 
-def _pkey_index(
+def pkey_index_in(
     device: IbDevice, config: IbConfig, tables: Mapping[DeviceName, Sequence[Pkey]]
 ) -> int | None:
+    """Find an IbConfig's pkey in its port's table.  Raises ConfigRefused if it is not there."""
     if config.pkey is None:
         return None
     table = tables.get(device.name, ())
@@ -261,29 +261,6 @@ def choose_char_devices(
             remedy="load the kernel module ib_uverbs",
         )
     return found
-
-
-def with_nodes_of_now(
-    claim: PreparedClaim, nodes: Iterable[CharDevice], *, with_umad: bool = False
-) -> PreparedClaim:
-    """Give a claim with its ports' device nodes as they are now.
-
-    The kernel gives minors out anew at every move and every boot.  Raises DeviceRefused
-    as :func:`choose_char_devices` does.
-    """
-    every = tuple(nodes)
-    return replace(
-        claim,
-        ports=tuple(
-            replace(
-                port,
-                char_devices=choose_char_devices(
-                    port.device, every, admin=port.admin, with_umad=with_umad
-                ),
-            )
-            for port in claim.ports
-        ),
-    )
 
 
 def _serves(node: CharDevice, device: IbDevice) -> bool:

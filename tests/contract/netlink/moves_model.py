@@ -24,11 +24,12 @@ from ibdra_app.detaching import Detaching
 from ibdra_app.ledger import Ledger
 from ibdra_app.moving import Mover
 from ibdra_app.recovery import Recovery
+from ibdra_app.spec_upkeep import SpecUpkeep
 from ibdra_domain.container_edits import HookSettings, child_name, to_cdi_spec
 from ibdra_domain.errors import AttachRefused
 from ibdra_domain.hardware import CharDevice, HcaPort, RdmaIsolation
 from ibdra_domain.ib_config import IbConfig
-from ibdra_domain.identifiers import Guid, PciAddress, device_name
+from ibdra_domain.identifiers import Guid, PciAddress, Pkey, device_name
 from ibdra_domain.inventory import FunctionType, IbDevice
 from ibdra_domain.ports.driver import ClaimRef
 from ibdra_domain.ports.netlink import Link, Links, Netns, NetnsId, RdmaDevices
@@ -190,7 +191,6 @@ class ModelNode:
 
     def start_driver(self) -> tuple[str, ...]:
         """Start the driver, for the first time or after a crash; gives recovery's notes."""
-        hook = HookSettings()
         self.ledger = Ledger(self.store, boot_id="this-boot")
         counts = Counts()
         mover = Mover(
@@ -208,16 +208,16 @@ class ModelNode:
             marks=self.marks,
             counts=counts,
         )
+        specs = SpecUpkeep(ledger=self.ledger, cdi=self.cdi, sysfs=self.sysfs, hook=HookSettings())
         self.attaching = Attaching(
             ledger=self.ledger,
             mover=mover,
             detaching=self.detaching,
             namespaces=self.namespaces,
             sysfs=self.sysfs,
-            cdi=self.cdi,
+            specs=specs,
             marks=self.marks,
             counts=counts,
-            hook=hook,
         )
         recovery = Recovery(
             ledger=self.ledger,
@@ -226,8 +226,7 @@ class ModelNode:
             claims=FakeClaims(FakeKubeApi()),
             cdi=self.cdi,
             marks=self.marks,
-            sysfs=self.sysfs,
-            hook=hook,
+            specs=specs,
         )
         return recovery.run()
 
@@ -362,6 +361,8 @@ class ModelNode:
 
     def _port(self, request: str, key: tuple[str, int], config: IbConfig) -> PreparedPort:
         device = self._device(key)
+        if config.pkey is not None:
+            self.sysfs.pkeys[key] = (Pkey(0xFFFF), Pkey(config.pkey))
         return PreparedPort(
             request=request,
             device=device,

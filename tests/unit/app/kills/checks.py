@@ -13,8 +13,9 @@ import msgspec
 from ibdra_domain.container_edits import child_name, node_numbers
 from ibdra_domain.errors import DeviceRefused
 from ibdra_domain.ports.netlink import NetnsId
-from ibdra_domain.preparation import PreparedPort, with_nodes_of_now
+from ibdra_domain.preparation import PreparedPort
 from ibdra_domain.records import ClaimRecord, Phase
+from ibdra_domain.renewal import with_nodes_of_now
 from unit.app.kills.site import Site
 
 

@@ -14,8 +14,8 @@ from ibdra_domain.container_edits import node_numbers
 from ibdra_domain.errors import IbdraError
 from ibdra_domain.ports.driver import ClaimRef
 from ibdra_domain.ports.netlink import NetnsId
-from ibdra_domain.preparation import with_nodes_of_now
 from ibdra_domain.records import ClaimRecord, Phase
+from ibdra_domain.renewal import with_nodes_of_now
 from unit.app.kills.blade import Killed, Refusal, Step
 from unit.app.kills.checks import attached_as_asked, check_places
 from unit.app.kills.site import Kind, Site

@@ -18,7 +18,7 @@ from ibdra_domain.errors import AttachRefused
 from ibdra_domain.hardware import RdmaIsolation
 from ibdra_domain.ports.driver import ClaimRef
 from ibdra_domain.ports.netlink import NetnsId
-from ibdra_domain.preparation import with_nodes_of_now
+from ibdra_domain.renewal import with_nodes_of_now
 from unit.app.kills.checks import check_attached, check_over
 from unit.app.kills.site import Kind, Site, running_site
 

@@ -147,12 +147,17 @@ class Histories(RuleBasedStateMachine):
     def _start(self, claim: ClaimRef, netns: NetnsId, harm: Harm) -> None:
         site = self.site
         held = site.is_held_elsewhere(claim, netns)
+        record = site.record(claim)
+        on_host = record is not None and record.on_host_network
         outcome = site.do(lambda: site.start_container(claim, netns), harm)
         if outcome is None:
             site.unseen.discard(claim.uid)
         if held:
             assert outcome is not None
             assert harm is not None or "is attached to" in str(outcome)
+        elif on_host:
+            assert outcome is not None
+            assert harm is not None or "by a pod on the host's network" in str(outcome)
         elif harm is None and not site.rdma_of(claim) & site.gone:
             assert outcome is None
             assert claim.uid in site.fake_marks.marks
