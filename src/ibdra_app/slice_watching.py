@@ -2,7 +2,8 @@
 
 Why: the kubelet deletes all slices of a node when it starts, and people delete them by
 hand.  Nobody tells the driver but a watch.  A watch that ends is begun again, later each
-time while the server is away; what it may have missed is looked up.
+time while the server is away.  What was deleted in between is no event of the new watch, so
+the slices are listed anew once it is on, and not before.
 """
 
 from __future__ import annotations
@@ -63,8 +64,7 @@ class SliceWatching:
                 pause = FIRST_PAUSE
             if self._stopped.is_set():
                 return
-            self._publisher.forget()
-            changed()
+            self._publisher.forget()  # nobody tells until the next watch: the next look lists
             self._stopped.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -75,7 +75,10 @@ class SliceWatching:
             self._watch = watch
             if self._stopped.is_set():
                 watch.close()
+                return
         try:
+            self._publisher.forget()
+            changed()
             for event in watch:
                 if self._publisher.seen(event):
                     _log.info("slice %s was %s", event.slice.metadata.name, event.change.lower())
