@@ -4,7 +4,9 @@ Why: any DRA driver's, not InfiniBand's.  It knows what the server has from its 
 and a watch, so that one device's change is one call; an event that contradicts what it
 knows (somebody deleted a slice, as every kubelet does when it starts) makes it list anew.
 What the server does not keep is seen in its first answer and left out from then on, or
-every look would write the pool anew.
+every look would write the pool anew.  So are counters where they are refused: Kubernetes
+1.34 wants a device's in the slice of their set, later ones in another, and a pool without
+them is better than none.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from ibdra_domain.errors import KubeFailed
+from msgspec.structs import replace
+
+from ibdra_domain.errors import KubeFailed, KubeInvalid
 from ibdra_domain.kube_objects import (
     MAX_COUNTED_DEVICES_PER_SLICE,
     CounterSet,
@@ -64,16 +68,10 @@ class SlicePublisher:
         """
         with self._lock:
             try:
-                before = None
-                while before != self.keeps:
-                    if before is not None:
-                        _log.warning("the API server does not keep all of a slice: %s", self.keeps)
-                    before = self.keeps
-                    changes = self._write(devices, counter_sets)
+                return self._offer(devices, counter_sets)
             except KubeFailed:
                 self._known = None
                 raise
-            return changes
 
     def seen(self, event: SliceEvent) -> bool:
         """Take notice of a watched event; tells whether the slices must be published anew."""
@@ -93,6 +91,32 @@ class SlicePublisher:
         """Take nothing for known any more: the watch broke."""
         with self._lock:
             self._known = None
+
+    def _offer(self, devices: Sequence[Device], counter_sets: Sequence[CounterSet]) -> PoolChanges:
+        """Write it; without counters if the server takes it only so."""
+        try:
+            return self._settle(devices, counter_sets)
+        except KubeInvalid as refused:
+            if not counter_sets or not self.keeps.counters:
+                raise
+            offered, self.keeps = self.keeps, replace(self.keeps, counters=False)
+            try:
+                changes = self._settle(devices, counter_sets)
+            except KubeFailed:
+                self.keeps = offered  # it was not them, or nobody knows yet
+                raise
+            _log.warning("the API server refuses counters, slices are without: %s", refused)
+            return changes
+
+    def _settle(self, devices: Sequence[Device], counter_sets: Sequence[CounterSet]) -> PoolChanges:
+        """Write it, and write it anew without what the server turns out not to keep."""
+        before = None
+        while before != self.keeps:
+            if before is not None:
+                _log.warning("the API server does not keep all of a slice: %s", self.keeps)
+            before = self.keeps
+            changes = self._write(devices, counter_sets)
+        return changes
 
     def _write(self, devices: Sequence[Device], counter_sets: Sequence[CounterSet]) -> PoolChanges:
         if self._known is None:

@@ -24,7 +24,13 @@ from contract.kube.hostile_server import (
 )
 from ibdra_adapters.kube import answers, client
 from ibdra_adapters.kube.server import ServerClaims, ServerSlices
-from ibdra_domain.errors import KubeConflict, KubeFailed, KubeNotFound, KubeUnavailable
+from ibdra_domain.errors import (
+    KubeConflict,
+    KubeFailed,
+    KubeInvalid,
+    KubeNotFound,
+    KubeUnavailable,
+)
 
 PATH = "/apis/x"
 
@@ -124,7 +130,7 @@ def test_no_try_begins_after_the_last_moment(
         (refuses(409, "modified", reason="Conflict"), KubeConflict, "409, modified"),
         (refuses(403, 'user "u" cannot'), KubeFailed, r'user "u" cannot: .*RBAC'),
         (refuses(400, "bad thing"), KubeFailed, "400, bad thing"),
-        (refuses(422, "spec.x: Invalid"), KubeFailed, "422, spec.x: Invalid"),
+        (refuses(422, "spec.x: Invalid"), KubeInvalid, "422, spec.x: Invalid"),
         (refuses(410, "too old"), KubeUnavailable, "410, too old"),
         (refuses(501, "not me"), KubeUnavailable, "501, not me"),
         (says(418, b""), KubeFailed, "418, no reason given"),
@@ -134,7 +140,7 @@ def test_no_try_begins_after_the_last_moment(
         (says(400, b"\xff\xfe"), KubeFailed, "400"),
         (says(400, b'{"message": null}'), KubeFailed, "400"),
         (says(400, b"[" * 100_000), KubeFailed, "400"),
-        (refuses(422, "long " * 300_000), KubeFailed, r"long \.\.\.|long\.\.\."),
+        (refuses(422, "long " * 300_000), KubeInvalid, r"long \.\.\.|long\.\.\."),
     ],
 )
 def test_a_refusal_is_the_error_that_it_should_be(
