@@ -9,6 +9,7 @@ the slices are listed anew once it is on, and not before.
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections.abc import Callable
 
@@ -23,13 +24,27 @@ LONGEST_PAUSE = 30.0
 GRACE = 2.0
 """Seconds between the end of a watch and the next, and for the thread to end."""
 
+SPREAD = (0.5, 1.5)
+"""Parts of a pause between which luck chooses: a server's restart ends the watches of all nodes
+in one moment, and they must not all come back in one."""
+
 
 class SliceWatching:
-    """Follows a publisher's slices in a thread of its own, from ``start`` to ``stop``."""
+    """Follows a publisher's slices in a thread of its own, from ``start`` to ``stop``.
 
-    def __init__(self, *, slices: Slices, publisher: SlicePublisher) -> None:
+    ``between`` chooses a number between two.
+    """
+
+    def __init__(
+        self,
+        *,
+        slices: Slices,
+        publisher: SlicePublisher,
+        between: Callable[[float, float], float] = random.uniform,
+    ) -> None:
         self._slices = slices
         self._publisher = publisher
+        self._between = between
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._watch: SliceWatch | None = None
@@ -65,7 +80,7 @@ class SliceWatching:
             if self._stopped.is_set():
                 return
             self._publisher.forget()  # nobody tells until the next watch: the next look lists
-            self._stopped.wait(pause)
+            self._stopped.wait(pause * self._between(*SPREAD))
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _follow(self, changed: Callable[[], object]) -> None:

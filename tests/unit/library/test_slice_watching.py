@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from random import uniform
 
 import pytest
 
@@ -33,7 +34,7 @@ class Gap:
 class Followed:
     """A published pool and its watching, with a publication whenever it asks for one."""
 
-    def __init__(self) -> None:
+    def __init__(self, between: Callable[[float, float], float] = uniform) -> None:
         self.api = dra.FakeKubeApi()
         self.api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
         ports = dra.in_memory(self.api, driver=DRIVER, node=NODE)
@@ -41,7 +42,9 @@ class Followed:
         self.publisher = dra.SlicePublisher(
             slices=self.slices, nodes=ports.nodes, driver=DRIVER, node=NODE
         )
-        self.watching = dra.SliceWatching(slices=self.slices, publisher=self.publisher)
+        self.watching = dra.SliceWatching(
+            slices=self.slices, publisher=self.publisher, between=between
+        )
         self.is_published = threading.Event()
         self.publish()
 
@@ -66,6 +69,31 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Followed]:
     made = Followed()
     yield made
     made.watching.stop()
+
+
+@pytest.mark.parametrize(("luck", "pauses"), [(0, [0.5, 1, 2, 4]), (1, [1.5, 3, 6, 12])])
+def test_agents_of_one_server_do_not_come_back_together(
+    luck: float, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits its own time, half to one and a half of the usual."""
+    made = Followed(between=lambda low, high: low + luck * (high - low))
+    waited: list[float] = []
+    stopped = made.watching._stopped
+
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
+        made.api.fail_next = 1
+        if len(waited) == len(pauses):
+            stopped.set()
+        return stopped.is_set()
+
+    monkeypatch.setattr(stopped, "wait", wait)
+    made.api.fail_next = 1
+    made.watching.start(made.publish)
+    thread = made.watching._thread
+    assert thread is not None
+    thread.join(PATIENCE)
+    assert pauses == waited
 
 
 def test_slices_deleted_before_the_first_watch_come_back(followed: Followed) -> None:
