@@ -119,3 +119,20 @@ def test_slices_deleted_between_two_watches_come_back(followed: Followed) -> Non
     followed.api.disconnect()
     assert wiped.wait(PATIENCE)
     assert followed.are_back()
+
+
+def test_slices_that_may_not_be_watched_come_back_with_a_look(followed: Followed) -> None:
+    """Without a watch nothing is taken for known for long: the next look lists."""
+    tries = threading.Semaphore(0)
+
+    def refuse() -> None:
+        tries.release()
+        raise dra.KubeFailed("403, watch", remedy="allow it")
+
+    followed.slices.before_watch = refuse
+    followed.watching.start(followed.publish)
+    followed.wipe()
+    for _ in range(2):  # the second try begins after what follows the first
+        tries.acquire(timeout=PATIENCE)
+    followed.publish()
+    assert followed.are_back()
