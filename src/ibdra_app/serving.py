@@ -2,8 +2,9 @@
 
 Why: what every driver's program does, and gets wrong in its own way.  The kubelet deletes
 a node's slices when it starts, the API server may be away for a while, and in a rolling
-update two processes must not write over each other.  For drivers whose devices are found
-by looking; our own has events of the kernel's too, in ``daemon``.
+update two processes must not write over each other, nor answer each other without end where
+they do.  For drivers whose devices are found by looking; our own has events of the kernel's
+too, in ``daemon``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ _log = logging.getLogger(__name__)
 
 LOOK_EVERY = 30.0
 AGAIN = 1.0
-"""Seconds: between two looks, and until the first new try after one that failed."""
+BURST = 0.1
+LONGEST_BURST = 1.0
+"""Seconds: between two looks, until the first new try after one that failed, and from somebody's
+change of a slice to the look that puts it right: at first, and while such changes never end."""
 
 
 async def serve(
@@ -82,12 +86,18 @@ async def serve(
         await stack.enter_async_context(plugin)
         watching.start(lambda: loop.call_soon_threadsafe(woken.set))
         stack.push_async_callback(asyncio.to_thread, watching.stop)
-        pause = AGAIN
+        pause, burst = AGAIN, BURST
         while not stop.is_set():
             woken.clear()
             went_well = await asyncio.to_thread(keep)
             pause = AGAIN if went_well else min(2 * pause, LOOK_EVERY)
+            asleep = loop.time()
             await _one_of(stop, woken, seconds=LOOK_EVERY if went_well else pause)
+            if loop.time() - asleep > 2 * LONGEST_BURST:  # who disagrees with us rests as long
+                burst = BURST
+            if woken.is_set():
+                await _one_of(stop, seconds=burst)
+                burst = min(2 * burst, LONGEST_BURST)
 
 
 @contextlib.contextmanager

@@ -4,16 +4,22 @@ Why: any DRA driver's, not InfiniBand's.  It knows what the server has from its 
 and a watch, so that one device's change is one call; an event that contradicts what it
 knows (somebody deleted a slice, as every kubelet does when it starts) makes it list anew.
 What the server does not keep is seen in its first answer and left out from then on, or
-every look would write the pool anew.
+every look would write the pool anew.  So are counters where they are refused: Kubernetes
+1.34 wants a device's in the slice of their set, later ones in another, and a pool without
+them is better than none.  A watch that ends may mean another server, or other feature gates,
+so then everything is offered again, though not often: an old server has to refuse it.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic
 
-from ibdra_domain.errors import KubeFailed
+from msgspec.structs import replace
+
+from ibdra_domain.errors import KubeFailed, KubeInvalid
 from ibdra_domain.kube_objects import (
     MAX_COUNTED_DEVICES_PER_SLICE,
     CounterSet,
@@ -25,6 +31,9 @@ from ibdra_domain.pool import PoolChanges, ServerKeeps, plan_pool
 from ibdra_domain.ports.kube import Nodes, SliceChange, SliceEvent, Slices
 
 _log = logging.getLogger(__name__)
+
+OFFER_AGAIN = 3600.0
+"""Seconds at least, until what the server did not keep is offered again."""
 
 
 class SlicePublisher:
@@ -39,20 +48,32 @@ class SlicePublisher:
     may_taint:
         Devices may get taints one day.  Slices are then cut small from the start (the
         API's limit), so that a first taint is one write and not a new cut.
+    clock:
+        Gives seconds that never go back.
     """
 
     def __init__(
-        self, *, slices: Slices, nodes: Nodes, driver: str, node: str, may_taint: bool = False
+        self,
+        *,
+        slices: Slices,
+        nodes: Nodes,
+        driver: str,
+        node: str,
+        may_taint: bool = False,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._slices = slices
         self._nodes = nodes
         self._driver = driver
         self._node = node
         self._may_taint = may_taint
+        self._clock = clock
         self._owner: OwnerReference | None = None
         self._known: dict[str, ResourceSlice] | None = None
         self._lock = threading.Lock()
         self.keeps = ServerKeeps()
+        self._learned_at = clock()
+        self._told: set[ServerKeeps] = set()
 
     def publish(
         self, devices: Sequence[Device], *, counter_sets: Sequence[CounterSet] = ()
@@ -64,16 +85,10 @@ class SlicePublisher:
         """
         with self._lock:
             try:
-                before = None
-                while before != self.keeps:
-                    if before is not None:
-                        _log.warning("the API server does not keep all of a slice: %s", self.keeps)
-                    before = self.keeps
-                    changes = self._write(devices, counter_sets)
+                return self._offer(devices, counter_sets)
             except KubeFailed:
                 self._known = None
                 raise
-            return changes
 
     def seen(self, event: SliceEvent) -> bool:
         """Take notice of a watched event; tells whether the slices must be published anew."""
@@ -93,6 +108,41 @@ class SlicePublisher:
         """Take nothing for known any more: the watch broke."""
         with self._lock:
             self._known = None
+            if self._clock() - self._learned_at >= OFFER_AGAIN:
+                self.keeps = ServerKeeps()
+
+    def _offer(self, devices: Sequence[Device], counter_sets: Sequence[CounterSet]) -> PoolChanges:
+        """Write it; without counters if the server takes it only so."""
+        try:
+            return self._settle(devices, counter_sets)
+        except KubeInvalid as refused:
+            if not counter_sets or not self.keeps.counters:
+                raise
+            offered, self.keeps = self.keeps, replace(self.keeps, counters=False)
+            try:
+                changes = self._settle(devices, counter_sets)
+            except KubeFailed:
+                self.keeps = offered  # it was not them, or nobody knows yet
+                raise
+            self._learned("the API server refuses counters, slices are without", refused)
+            return changes
+
+    def _settle(self, devices: Sequence[Device], counter_sets: Sequence[CounterSet]) -> PoolChanges:
+        """Write it, and write it anew without what the server turns out not to keep."""
+        before = None
+        while before != self.keeps:
+            if before is not None:
+                self._learned("the API server does not keep all of a slice", self.keeps)
+            before = self.keeps
+            changes = self._write(devices, counter_sets)
+        return changes
+
+    def _learned(self, what: str, detail: object) -> None:
+        """Say it once, not whenever it is offered again in vain."""
+        self._learned_at = self._clock()
+        level = logging.DEBUG if self.keeps in self._told else logging.WARNING
+        _log.log(level, "%s: %s", what, detail)
+        self._told.add(self.keeps)
 
     def _write(self, devices: Sequence[Device], counter_sets: Sequence[CounterSet]) -> PoolChanges:
         if self._known is None:

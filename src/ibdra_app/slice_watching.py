@@ -2,12 +2,14 @@
 
 Why: the kubelet deletes all slices of a node when it starts, and people delete them by
 hand.  Nobody tells the driver but a watch.  A watch that ends is begun again, later each
-time while the server is away; what it may have missed is looked up.
+time while the server is away.  What was deleted in between is no event of the new watch, so
+the slices are listed anew once it is on, and not before.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections.abc import Callable
 
@@ -22,13 +24,27 @@ LONGEST_PAUSE = 30.0
 GRACE = 2.0
 """Seconds between the end of a watch and the next, and for the thread to end."""
 
+SPREAD = (0.5, 1.5)
+"""Parts of a pause between which luck chooses: a server's restart ends the watches of all nodes
+in one moment, and they must not all come back in one."""
+
 
 class SliceWatching:
-    """Follows a publisher's slices in a thread of its own, from ``start`` to ``stop``."""
+    """Follows a publisher's slices in a thread of its own, from ``start`` to ``stop``.
 
-    def __init__(self, *, slices: Slices, publisher: SlicePublisher) -> None:
+    ``between`` chooses a number between two.
+    """
+
+    def __init__(
+        self,
+        *,
+        slices: Slices,
+        publisher: SlicePublisher,
+        between: Callable[[float, float], float] = random.uniform,
+    ) -> None:
         self._slices = slices
         self._publisher = publisher
+        self._between = between
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._watch: SliceWatch | None = None
@@ -63,9 +79,8 @@ class SliceWatching:
                 pause = FIRST_PAUSE
             if self._stopped.is_set():
                 return
-            self._publisher.forget()
-            changed()
-            self._stopped.wait(pause)
+            self._publisher.forget()  # nobody tells until the next watch: the next look lists
+            self._stopped.wait(pause * self._between(*SPREAD))
             pause = min(pause * 2, LONGEST_PAUSE)
 
     def _follow(self, changed: Callable[[], object]) -> None:
@@ -75,7 +90,10 @@ class SliceWatching:
             self._watch = watch
             if self._stopped.is_set():
                 watch.close()
+                return
         try:
+            self._publisher.forget()
+            changed()
             for event in watch:
                 if self._publisher.seen(event):
                     _log.info("slice %s was %s", event.slice.metadata.name, event.change.lower())

@@ -32,6 +32,7 @@ one of these.
         ├── KubeFailed              the API server
         │   ├── KubeNotFound        404
         │   ├── KubeConflict        409: somebody else wrote first
+        │   ├── KubeInvalid         422: not valid to this server
         │   └── KubeUnavailable     no answer, 429 or 5xx: worth another try
         ├── CdiFailed               CDI spec files
         ├── StateFailed             the driver's own records
@@ -173,6 +174,10 @@ class KubeNotFound(KubeFailed):
 
 class KubeConflict(KubeFailed):
     """409: somebody else wrote first."""
+
+
+class KubeInvalid(KubeFailed):
+    """422: it was understood, and is not valid to this server; others may take it."""
 
 
 class KubeUnavailable(KubeFailed):

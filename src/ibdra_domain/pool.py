@@ -9,13 +9,25 @@ Source: KEP-4381, "ResourcePool"; ``resourceslice/resourceslicecontroller.go``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from ibdra_domain.kube_objects import CounterSet, Device, OwnerReference, ResourceSlice
+from ibdra_domain.kube_objects import (
+    Counter,
+    CounterSet,
+    Device,
+    DeviceCapacity,
+    OwnerReference,
+    ResourceSlice,
+    ResourceSliceSpec,
+)
+from ibdra_domain.quantities import plain
 from ibdra_domain.slices import to_slices
+
+_QuantityT = TypeVar("_QuantityT", Counter, DeviceCapacity)
 
 
 class PoolChanges(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +92,39 @@ def plan_pool(
 
 
 def _differs(there: ResourceSlice | None, wanted: ResourceSlice) -> bool:
-    if there is None or there.spec != wanted.spec:
+    if there is None or not _are_same(there.spec, wanted.spec):
         return True
     owners = wanted.metadata.owner_references
     return bool(owners) and there.metadata.owner_references != owners
+
+
+def _are_same(there: ResourceSliceSpec, wanted: ResourceSliceSpec) -> bool:
+    return there == wanted or _with_plain(there) == _with_plain(wanted)
+
+
+def _with_plain(spec: ResourceSliceSpec) -> ResourceSliceSpec:
+    """Write its quantities so that equal values are equal."""
+    return replace(
+        spec,
+        devices=tuple(
+            replace(
+                device,
+                capacity=_plain(device.capacity),
+                consumes_counters=tuple(
+                    replace(taken, counters=_plain(taken.counters))
+                    for taken in device.consumes_counters
+                ),
+            )
+            for device in spec.devices
+        ),
+        shared_counters=tuple(
+            replace(one, counters=_plain(one.counters)) for one in spec.shared_counters
+        ),
+    )
+
+
+def _plain(quantities: Mapping[str, _QuantityT]) -> dict[str, _QuantityT]:
+    return {name: replace(one, value=plain(one.value)) for name, one in quantities.items()}
 
 
 def _over(there: ResourceSlice, wanted: ResourceSlice) -> ResourceSlice:
@@ -140,7 +181,8 @@ class ServerKeeps(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _counters(one: ResourceSlice) -> object:
-    return [d.consumes_counters for d in one.spec.devices], one.spec.shared_counters
+    spec = _with_plain(one.spec)
+    return [d.consumes_counters for d in spec.devices], spec.shared_counters
 
 
 def _taints(one: ResourceSlice) -> object:

@@ -2,7 +2,8 @@
 
 Why: a kubelet waits 45 seconds for a prepare, so all tries of one call together stay below
 that.  And the driver outlives what it was started with: tokens and certificates are rotated,
-servers move, so the identity is read anew when it is refused, and when nobody answers.
+servers move, so the identity is read anew when it is refused, and when nobody answers.  Every
+node has such a client: what a server needs in trouble is that they come one after another.
 """
 
 from __future__ import annotations
@@ -28,10 +29,16 @@ CALL_SECONDS = 35.0
 
 BACKOFF = 0.3
 LONGEST_PAUSE = 3.0
-"""Seconds between tries: at first, and at most, whatever the server asks for."""
+"""Seconds between tries: at first, and where the server asks for more than a call may take."""
 
 WATCH_SECONDS = 540
-"""After this the server ends a watch of ours."""
+"""After this at the latest the server ends a watch of ours."""
+
+SPREAD = (0.5, 1.5)
+LATER = (1.0, SPREAD[1])
+SHORTER = (0.6, 1.0)
+"""Parts of a pause, of one that the server asks for, and of a watch, between which luck chooses:
+agents whose server was restarted lost it in one moment, and must not all come back in one."""
 
 PATCH_APPLY = "application/apply-patch+yaml"
 PATCH_MERGE = "application/merge-patch+json"
@@ -40,6 +47,7 @@ PATCH_MERGE = "application/merge-patch+json"
 _WORTH_ANOTHER = frozenset({408, 429, 500, 502, 503, 504})
 
 Observe = Callable[[str, str], None]
+Between = Callable[[float, float], float]
 TakenT = TypeVar("TakenT")
 
 
@@ -54,14 +62,22 @@ class KubeClient:
         Which of the kubeconfig's contexts; None for its current one.
     observe:
         Told of every try: its verb, and the status code or "unreachable".
+    between:
+        Chooses a number between two.
     """
 
     def __init__(
-        self, *, kubeconfig: Path | None = None, context: str | None = None, observe: Observe
+        self,
+        *,
+        kubeconfig: Path | None = None,
+        context: str | None = None,
+        observe: Observe,
+        between: Between = random.uniform,
     ) -> None:
         self._kubeconfig = kubeconfig
         self._context = context
         self._observe = observe
+        self._between = between
         self._lock = threading.Lock()
         self._connection = self._connected()
 
@@ -86,7 +102,8 @@ class KubeClient:
 
     def stream(self, path: str, *, query: Mapping[str, str]) -> LineStream:
         """Open a watch: one JSON object a line.  Raises as :meth:`call`."""
-        asked = {**query, "watch": "1", "timeoutSeconds": str(WATCH_SECONDS)}
+        seconds = round(WATCH_SECONDS * self._between(*SHORTER))
+        asked = {**query, "watch": "1", "timeoutSeconds": str(seconds)}
         request = Request(method="GET", path=path, query=asked, watches=True)
         return self._ask(request, Answer.lines, until=monotonic() + CALL_SECONDS)
 
@@ -110,9 +127,10 @@ class KubeClient:
                     with contextlib.suppress(KubeFailed):
                         self._reload(connection)
                 tried += 1
-                pause = _pause(tried, heard.retry_after)
+                left = until - monotonic()
+                pause = self._pause(tried, heard.retry_after, left=left)
                 is_worth_it = is_silent or heard.status in _WORTH_ANOTHER
-                if not is_worth_it or tried == TRIES or monotonic() + pause > until:
+                if not is_worth_it or tried == TRIES or pause > left:
                     raise
             sleep(pause)
 
@@ -144,6 +162,16 @@ class KubeClient:
             is_anonymous=connection.is_anonymous,
         )
 
+    def _pause(self, tried: int, asked_for: str, *, left: float) -> float:
+        """Give the seconds until the next try: at least what the server asks for, if it fits."""
+        usual = min(BACKOFF * 2.0 ** (tried - 1), LONGEST_PAUSE)
+        if asked_for.isdecimal():
+            asked = float(asked_for)
+            if asked <= left:
+                return min(asked * self._between(*LATER), left)
+            usual = LONGEST_PAUSE
+        return usual * self._between(*SPREAD)
+
     def _connected(self) -> Connection:
         return Connection(kubeconfig=self._kubeconfig, context=self._context)
 
@@ -162,9 +190,3 @@ class _Heard(msgspec.Struct):
 
     status: int = 0
     retry_after: str = ""
-
-
-def _pause(tried: int, asked_for: str) -> float:
-    if asked_for.isdecimal():
-        return min(float(asked_for), LONGEST_PAUSE)
-    return min(BACKOFF * 2.0 ** (tried - 1) * random.uniform(0.7, 1.3), LONGEST_PAUSE)

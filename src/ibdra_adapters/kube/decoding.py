@@ -11,7 +11,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ibdra_domain.errors import KubeConflict, KubeFailed, KubeNotFound, KubeUnavailable
+from ibdra_domain.errors import (
+    KubeConflict,
+    KubeFailed,
+    KubeInvalid,
+    KubeNotFound,
+    KubeUnavailable,
+)
 
 Json = dict[str, Any]
 ObjectT = TypeVar("ObjectT")
@@ -100,7 +106,8 @@ def refusal(what: str, *, status: int, body: bytes, is_anonymous: bool = False) 
         return KubeConflict(problem, remedy="read it again and decide anew")
     if status in (408, 410, 429) or status >= 500:
         return KubeUnavailable(problem, remedy="try again")
-    return KubeFailed(problem, remedy=_remedy(status, is_anonymous=is_anonymous))
+    kind = KubeInvalid if status == 422 else KubeFailed
+    return kind(problem, remedy=_remedy(status, is_anonymous=is_anonymous))
 
 
 def _remedy(status: int, *, is_anonymous: bool) -> str:

@@ -15,7 +15,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ibdra_adapters.kube.field_owners import FieldOwners
-from ibdra_domain.errors import KubeConflict, KubeFailed, KubeNotFound, KubeUnavailable
+from ibdra_domain.errors import (
+    KubeConflict,
+    KubeFailed,
+    KubeInvalid,
+    KubeNotFound,
+    KubeUnavailable,
+)
 
 Json = dict[str, Any]
 
@@ -81,10 +87,18 @@ class FakeKubeApi:
 
     ``fail_next`` makes that many of the next calls fail with KubeUnavailable.  Without
     ``keeps_counters`` or ``keeps_taints`` it drops those of a slice, as one whose feature
-    gate is off.
+    gate is off.  With ``old_counters`` it takes a device's counters only beside their set, in
+    the same slice, as Kubernetes 1.34.
     """
 
-    def __init__(self, *, keeps_counters: bool = True, keeps_taints: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        keeps_counters: bool = True,
+        keeps_taints: bool = True,
+        old_counters: bool = False,
+    ) -> None:
+        self._old_counters = old_counters
         self._keeps_counters = keeps_counters
         self._keeps_taints = keeps_taints
         self._lock = threading.RLock()
@@ -214,6 +228,8 @@ class FakeKubeApi:
             _drop_counters(body["spec"])
         if key.kind == "ResourceSlice":
             _date_taints(body, keep=self._keeps_taints)
+            if self._old_counters:
+                _check_counters(key, body["spec"])
         there = self._objects.get(key)
         if there is not None:
             body["metadata"]["resourceVersion"] = there["metadata"]["resourceVersion"]
@@ -259,6 +275,18 @@ def _drop_counters(spec: Json) -> None:
     spec.pop("sharedCounters", None)
     for device in spec.get("devices", ()):
         device.pop("consumesCounters", None)
+
+
+def _check_counters(key: ObjectKey, spec: Json) -> None:
+    beside = {one["name"] for one in spec.get("sharedCounters", ())}
+    for device in spec.get("devices", ()):
+        for taken in device.get("consumesCounters", ()):
+            if taken["counterSet"] not in beside:
+                raise KubeInvalid(
+                    f"{key}: 422, device {device['name']}: counterSet {taken['counterSet']}: must "
+                    "reference a counterSet defined in the ResourceSlice sharedCounters",
+                    remedy="compare the driver's version with the cluster's",
+                )
 
 
 def _date_taints(body: Json, *, keep: bool) -> None:

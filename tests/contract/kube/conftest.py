@@ -40,11 +40,15 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @dataclass
 class Client:
-    """A client of the server, and what it told and slept."""
+    """A client of the server, what it told and slept, and its luck, from 0 to 1."""
 
-    kube: KubeClient
+    kube: KubeClient = field(init=False)
     seen: list[tuple[str, str]] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
+    luck: float = 0.5
+
+    def between(self, low: float, high: float) -> float:
+        return low + self.luck * (high - low)
 
 
 MakeClient = Callable[[Path | None], Client]
@@ -62,14 +66,15 @@ def make_client(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeClient]:
         monkeypatch.delenv(name.upper(), raising=False)
 
     def make(config: Path | None) -> Client:
-        seen: list[tuple[str, str]] = []
-        pauses: list[float] = []
-        monkeypatch.setattr(client, "sleep", pauses.append)
-        kube = KubeClient(
-            kubeconfig=config, observe=lambda verb, status: seen.append((verb, status))
+        one = Client()
+        monkeypatch.setattr(client, "sleep", one.pauses.append)
+        one.kube = KubeClient(
+            kubeconfig=config,
+            observe=lambda verb, status: one.seen.append((verb, status)),
+            between=one.between,
         )
-        made.append(Client(kube, seen, pauses))
-        return made[-1]
+        made.append(one)
+        return one
 
     yield make
     for one in made:

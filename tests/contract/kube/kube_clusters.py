@@ -72,9 +72,9 @@ class Cluster(Protocol):
 class FakeCluster:
     """The API server in memory."""
 
-    def __init__(self, *, keeps_counters: bool = True) -> None:
+    def __init__(self, *, keeps_counters: bool = True, old_counters: bool = False) -> None:
         self.keeps_counters = keeps_counters
-        self.api = FakeKubeApi(keeps_counters=keeps_counters)
+        self.api = FakeKubeApi(keeps_counters=keeps_counters, old_counters=old_counters)
 
     def claims(self) -> Claims:
         return FakeClaims(self.api)

@@ -24,7 +24,13 @@ from contract.kube.hostile_server import (
 )
 from ibdra_adapters.kube import answers, client
 from ibdra_adapters.kube.server import ServerClaims, ServerSlices
-from ibdra_domain.errors import KubeConflict, KubeFailed, KubeNotFound, KubeUnavailable
+from ibdra_domain.errors import (
+    KubeConflict,
+    KubeFailed,
+    KubeInvalid,
+    KubeNotFound,
+    KubeUnavailable,
+)
 
 PATH = "/apis/x"
 
@@ -78,19 +84,50 @@ def test_trouble_that_stays_is_unavailable(
     assert 0 < first < second < 1
 
 
+@pytest.mark.parametrize(("luck", "pauses"), [(0.0, [0.15, 0.3]), (1.0, [0.45, 0.9])])
+def test_clients_of_one_server_do_not_come_back_together(
+    server: HostileServer, there: Client, luck: float, pauses: list[float]
+) -> None:
+    """Each waits its own time, half to one and a half of the usual."""
+    there.luck = luck
+    server.does(refuses(503, "busy"), refuses(503, "busy"), says(200))
+    there.kube.call("GET", PATH)
+    assert pytest.approx(pauses) == there.pauses
+
+
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
-    ("asked_for", "pause"),
-    [("1", 1), ("0", 0), ("3600", 3), ("9" * 5000, 3)],
-    ids=["1", "0", "hour", "huge"],
+    ("asked_for", "soonest", "latest"),
+    [("1", 1, 1.5), ("0", 0, 0), ("5", 5, 7.5), ("3600", 1.5, 4.5), ("9" * 5000, 1.5, 4.5)],
+    ids=["1", "0", "5", "hour", "huge"],
 )
+@pytest.mark.parametrize("luck", [0.0, 1.0])
 def test_waits_as_the_server_asks_but_never_long(
-    server: HostileServer, there: Client, status: int, asked_for: str, pause: int
+    server: HostileServer,
+    there: Client,
+    *,
+    status: int,
+    asked_for: str,
+    soonest: float,
+    latest: float,
+    luck: float,
 ) -> None:
-    """Retry-After is heard; an hour is not waited for."""
+    """Retry-After is waited for whole, and by each client a little longer; an hour is not."""
+    there.luck = luck
     server.does(refuses(status, "busy", Retry_After=asked_for), says(200))
     there.kube.call("GET", PATH)
-    assert [pause] == there.pauses
+    assert [latest if luck else soonest] == there.pauses
+
+
+def test_luck_does_not_make_a_wait_too_long_for_the_call(
+    server: HostileServer, there: Client
+) -> None:
+    """What the server asks for fits, half as much more would not."""
+    there.luck = 1.0
+    server.does(refuses(503, "busy", Retry_After="9"), says(200))
+    there.kube.call("GET", PATH)
+    (pause,) = there.pauses
+    assert 9 <= pause <= client.CALL_SECONDS
 
 
 @pytest.mark.parametrize("nonsense", ["soon", "-1", "1e9", "Mon, 01 Jan 99999 00:00:00 GMT", "²"])
@@ -124,7 +161,7 @@ def test_no_try_begins_after_the_last_moment(
         (refuses(409, "modified", reason="Conflict"), KubeConflict, "409, modified"),
         (refuses(403, 'user "u" cannot'), KubeFailed, r'user "u" cannot: .*RBAC'),
         (refuses(400, "bad thing"), KubeFailed, "400, bad thing"),
-        (refuses(422, "spec.x: Invalid"), KubeFailed, "422, spec.x: Invalid"),
+        (refuses(422, "spec.x: Invalid"), KubeInvalid, "422, spec.x: Invalid"),
         (refuses(410, "too old"), KubeUnavailable, "410, too old"),
         (refuses(501, "not me"), KubeUnavailable, "501, not me"),
         (says(418, b""), KubeFailed, "418, no reason given"),
@@ -134,7 +171,7 @@ def test_no_try_begins_after_the_last_moment(
         (says(400, b"\xff\xfe"), KubeFailed, "400"),
         (says(400, b'{"message": null}'), KubeFailed, "400"),
         (says(400, b"[" * 100_000), KubeFailed, "400"),
-        (refuses(422, "long " * 300_000), KubeFailed, r"long \.\.\.|long\.\.\."),
+        (refuses(422, "long " * 300_000), KubeInvalid, r"long \.\.\.|long\.\.\."),
     ],
 )
 def test_a_refusal_is_the_error_that_it_should_be(

@@ -75,6 +75,17 @@ def test_begins_where_the_list_ended(server: HostileServer, there: Client) -> No
     assert [("GET", "200"), ("WATCH", "200")] == there.seen
 
 
+@pytest.mark.parametrize(("luck", "seconds"), [(0.0, 324), (1.0, 540)])
+def test_watches_of_one_moment_do_not_end_in_one(
+    server: HostileServer, there: Client, luck: float, seconds: int
+) -> None:
+    """Each asks for a length of its own, or a restarted server had all agents back for ever."""
+    there.luck = luck
+    server.does(says(200, LISTED), watches())
+    seen_by(watch(there.kube))
+    assert f"timeoutSeconds={seconds}" in server.requests[1].target
+
+
 TWO = event("ADDED", "a") + event("MODIFIED", "b")
 
 

@@ -17,7 +17,7 @@ from ibdra_app.ledger import Ledger
 from ibdra_app.monitoring import Monitoring
 from ibdra_app.publishing import Publishing
 from ibdra_app.slice_publisher import SlicePublisher
-from ibdra_domain.errors import KubeConflict, KubeUnavailable
+from ibdra_domain.errors import KubeConflict, KubeFailed, KubeInvalid, KubeUnavailable
 from ibdra_domain.hardware import Hca, HcaPort, PciFunction, SysfsReading
 from ibdra_domain.health import LONGEST_CALM, TaintEffect
 from ibdra_domain.identifiers import PciAddress
@@ -320,3 +320,41 @@ def test_a_server_that_drops_counters_is_asked_once() -> None:
     node.slices.writes.clear()
     node.publishing.publish()
     assert [] == node.slices.writes
+
+
+def test_a_server_that_refuses_our_counters_gets_slices_without(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Kubernetes 1.34 wants them in the devices' own slice: it is asked once, and it is said."""
+    node = Node(FakeCluster(old_counters=True))
+    node.sysfs.reading = a_pf_with_vfs()
+    node.publishing.publish()
+    (only,) = node.slices.list()
+    assert [()] * 3 == [device.consumes_counters for device in only.spec.devices]
+    (said,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert "refuses counters" in said
+    assert "must reference a counterSet" in said
+    node.slices.writes.clear()
+    node.publishing.publish()
+    assert [] == node.slices.writes
+    assert 1 == len([one for one in caplog.records if one.levelname == "WARNING"])
+
+
+@pytest.mark.parametrize("error", [KubeInvalid, KubeFailed, KubeConflict, KubeUnavailable])
+def test_what_has_nothing_to_do_with_counters_is_not_blamed_on_them(
+    error: type[KubeFailed],
+) -> None:
+    """A write that fails without them too, or otherwise, is an error; they are offered again."""
+    node = Node(FakeCluster())
+    node.sysfs.reading = a_pf_with_vfs()
+
+    def refuse() -> None:
+        raise error("no", remedy="wait")
+
+    node.slices.before_write = refuse
+    with pytest.raises(error):
+        node.publishing.publish()
+    node.slices.before_write = lambda: None
+    node.publishing.publish()
+    devices, _counters = node.slices.list()
+    assert all(device.consumes_counters for device in devices.spec.devices)

@@ -11,12 +11,16 @@ from msgspec.structs import replace
 
 from ibdra_domain.kube_objects import (
     MAX_DEVICES_PER_SLICE,
+    Counter,
+    CounterSet,
     Device,
     DeviceAttribute,
+    DeviceCapacity,
+    DeviceCounterConsumption,
     ObjectMeta,
     ResourceSlice,
 )
-from ibdra_domain.pool import PoolChanges, plan_pool
+from ibdra_domain.pool import PoolChanges, ServerKeeps, plan_pool
 from ibdra_domain.publication import DRIVER_NAME
 from ibdra_domain.slices import to_slices
 
@@ -178,6 +182,32 @@ def test_two_changed_slices_are_a_new_generation_of_all() -> None:
         devices[index] = devices_of([index], state="Down")[0]
     changes = plan_pool(present, devices, node=NODE, driver=DRIVER_NAME)
     assert [6] * 8 == [s.spec.pool.generation for s in changes.replace]
+
+
+def with_quantities(memory: str, parts: str) -> tuple[list[Device], list[CounterSet]]:
+    taken = DeviceCounterConsumption(counter_set="all", counters={"parts": Counter(value=parts)})
+    device = Device(
+        name="gpu-0",
+        capacity={"memory": DeviceCapacity(value=memory)},
+        consumes_counters=(taken,),
+    )
+    return [device], [CounterSet(name="all", counters={"parts": Counter(value=parts)})]
+
+
+@pytest.mark.parametrize(
+    ("memory", "parts", "writes"),
+    [("80Gi", "1k", 0), ("81920Mi", "1000", 0), ("81Gi", "1k", 1), ("80Gi", "2k", 2)],
+)
+def test_quantities_are_compared_by_value(memory: str, parts: str, writes: int) -> None:
+    """A server writes 80Gi for our 81920Mi: that is no change, and nothing that it drops."""
+    devices, sets = with_quantities("81920Mi", "1000")
+    there_devices, there_sets = with_quantities(memory, parts)
+    present = to_slices(there_devices, node=NODE, driver=DRIVER_NAME, counter_sets=there_sets)
+    changes = plan_pool(present, devices, node=NODE, driver=DRIVER_NAME, counter_sets=sets)
+    assert writes == changes.count
+    wanted = to_slices(devices, node=NODE, driver=DRIVER_NAME, counter_sets=sets)
+    for one, found in zip(wanted, present, strict=True):
+        assert (parts != "2k") == ServerKeeps().learned(one, found).counters
 
 
 def test_another_drivers_names_stay_apart() -> None:

@@ -23,9 +23,9 @@ NAMES = re.findall(
     DraDriver DriverConfig DriverResult DriverResults EmbeddedNode FakeCdiSpecs FakeKubeApi
     FakeKubelet FakeStateStore FakeSuccession FakeTurn FileSuccession FileTurn HealthServer
     HealthStatus Hook IbdraError InvalidConfig InvalidIdentifier InvalidInput InvalidManifest
-    InvalidSelector KubeConflict KubeFailed KubeNotFound KubePorts KubeUnavailable KubeletFailed
-    KubeletPlugin Loaded Mount NetworkDeviceData NodeLock NodeTurn Nodes OneByOne PodEvents
-    PoolChanges PortFailed PreparedDevice Refusal ResourceClaim ResourceSlice RunningPod
+    InvalidSelector KubeConflict KubeFailed KubeInvalid KubeNotFound KubePorts KubeUnavailable
+    KubeletFailed KubeletPlugin Loaded Mount NetworkDeviceData NodeLock NodeTurn Nodes OneByOne
+    PodEvents PoolChanges PortFailed PreparedDevice Refusal ResourceClaim ResourceSlice RunningPod
     Selectors SimulatedRuntime SimulatedScheduler SliceChange SliceEvent SlicePublisher
     SliceWatch SliceWatching Slices StartedContainer StateFailed StateFolder StateStore
     Succession connect in_memory read_boot_id read_results serve

@@ -154,3 +154,21 @@ async def test_without_a_stop_sigterm_ends_it(program: Program) -> None:
         await serving_task
     loop = asyncio.get_running_loop()
     assert not any(loop.remove_signal_handler(n) for n in (signal.SIGTERM, signal.SIGINT))
+
+
+async def test_two_programs_that_disagree_do_not_fill_the_server(
+    program: Program, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each puts right what the other wrote, but rests first, and longer each time."""
+    monkeypatch.setattr(serving, "LOOK_EVERY", 60.0)
+    other = Program(short_path / "o")
+    other.kube = program.kube
+    other.devices = ["b"]
+    tasks = [program.start(), other.start()]
+    await until(program.published)
+    before = len(program.node.api.calls)
+    await asyncio.sleep(1.5)
+    assert len(program.node.api.calls) - before < 100
+    for one in (program, other):
+        one.stop.set()
+    await asyncio.gather(*tasks)
