@@ -1,4 +1,4 @@
-"""The oldest release, with the gate on that makes it look at counters: theirs have another shape."""
+"""The oldest release with the gate on that makes it look at counters: of another shape there."""
 
 from __future__ import annotations
 
