@@ -128,7 +128,7 @@ def _link_there(
         return _moved(at_home, view, Place.HOST, Place.CONTAINER)
     mtu = port.config.mtu - IPOIB_HEADER if port.config.mtu is not None else None
     steps = _named(link, device.netdev, view, Place.CONTAINER, displaced=displaced)
-    steps += _configured(link, mtu=mtu, up=True, place=Place.CONTAINER, renamed=bool(steps))
+    steps += _configured(link, view, Place.CONTAINER, mtu=mtu, up=True, renamed=bool(steps))
     pkey = port.child_pkey
     if pkey is None:
         return steps
@@ -137,7 +137,7 @@ def _link_there(
         name = child_name(device.netdev, pkey)
         add = AddPkeyChild(parent=link.index, name=name, pkey=pkey, place=Place.CONTAINER)
         return (*steps, add)
-    return steps + _configured(child, mtu=mtu, up=True, place=Place.CONTAINER)
+    return steps + _configured(child, view, Place.CONTAINER, mtu=mtu, up=True)
 
 
 def detach_steps(
@@ -180,7 +180,7 @@ def detach_steps(
         )
     orphan = _own_child(port, link, view, Place.HOST)
     steps = _named(link, origin.netdev, view, Place.HOST, displaced=displaced)
-    steps += _configured(link, mtu=origin.mtu, up=origin.up, place=Place.HOST, renamed=bool(steps))
+    steps += _configured(link, view, Place.HOST, mtu=origin.mtu, up=origin.up, renamed=bool(steps))
     return before + orphan + steps
 
 
@@ -256,9 +256,21 @@ def _down(link: Link, place: Place) -> tuple[Step, ...]:
 
 
 def _configured(
-    link: Link, *, mtu: int | None, up: bool | None, place: Place, renamed: bool = False
+    link: Link,
+    view: PortView,
+    place: Place,
+    *,
+    mtu: int | None,
+    up: bool | None,
+    renamed: bool = False,
 ) -> tuple[Step, ...]:
-    new_mtu = mtu if mtu != link.mtu else None
+    """Set MTU and up.
+
+    The MTU that the kernel shows is at most the IPoIB broadcast group's, whatever it was
+    asked for, and falls by itself when the group is joined: a lower one is asked for once.
+    """
+    lowered = mtu is not None and link.mtu < mtu and (place, link.index) in view.mtu_asked
+    new_mtu = mtu if mtu != link.mtu and not lowered else None
     now_up = link.up and not renamed
     new_up = up if up is not None and up != now_up else None
     if new_mtu is None and new_up is None:

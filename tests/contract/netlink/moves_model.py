@@ -40,6 +40,8 @@ IB_MTU = 4096
 TRAFFIC_CLASS = 42
 HCAS = {"mlx5_0": 1, "mlx5_1": 1, "mlx4_0": 2}
 """RDMA devices and how many ports each has."""
+GROUP_MTUS = {"mlx5_1": 2048}
+"""IB MTUs of the broadcast groups that are smaller than the ports'."""
 CONFIGS = (
     IbConfig(),
     IbConfig(pkey=0x8001),
@@ -172,7 +174,13 @@ class ModelNode:
         self.pci = {name: PciAddress(f"0000:{n:02x}:00.0") for n, name in enumerate(HCAS, 16)}
         for name in HCAS:
             ports = tuple(
-                FakePort(number=n, guid=self.guids[d, n], netdev=self.netdevs[d, n], mtu=IB_MTU)
+                FakePort(
+                    number=n,
+                    guid=self.guids[d, n],
+                    netdev=self.netdevs[d, n],
+                    mtu=IB_MTU,
+                    broadcast_mtu=GROUP_MTUS.get(d),
+                )
                 for d, n in all_ports()
                 if d == name
             )
@@ -316,7 +324,8 @@ class ModelNode:
     def _check_at_home(self, key: tuple[str, int]) -> None:
         link, netns = self._parent(key)
         home = self.kernel.init_netns
-        assert (self.netdevs[key], IB_MTU - 4, True) == (link.name, link.mtu, link.up)
+        mtu = GROUP_MTUS.get(key[0], IB_MTU) - 4
+        assert (self.netdevs[key], mtu, True) == (link.name, link.mtu, link.up)
         assert home == netns
         assert home == self.kernel.devices[key[0]].netns
         assert TRAFFIC_CLASS == self.sysfs.traffic_classes[key]
@@ -325,7 +334,7 @@ class ModelNode:
         key = (port.device.rdma_device, port.device.port)
         netdev = self.netdevs[key]
         link, netns = self._parent(key)
-        mtu = (port.config.mtu or IB_MTU) - 4
+        mtu = min(port.config.mtu or IB_MTU, GROUP_MTUS.get(key[0], IB_MTU)) - 4
         assert (pod, netdev, mtu, True) == (netns, link.name, link.mtu, link.up)
         assert (pod if self.exclusive else self.kernel.init_netns) == self.kernel.devices[
             key[0]

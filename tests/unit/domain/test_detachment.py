@@ -85,6 +85,12 @@ def test_the_interface_is_put_back_as_it_was(link: Any, expected: tuple[Step, ..
     assert expected == detach_steps(a_port(), an_origin(), a_view(host=(link,)))
 
 
+def test_a_lower_mtu_at_home_is_asked_for_once() -> None:
+    """It was noted before the port had joined its broadcast group; the rest is put back."""
+    view = a_view(host=(a_link(mtu=2044, up=False),), mtu_asked=frozenset({(HOST, 4)}))
+    assert (UP,) == detach_steps(a_port(), an_origin(mtu=4092), view)
+
+
 @pytest.mark.parametrize(
     ("up", "link", "expected"),
     [
