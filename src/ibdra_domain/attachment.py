@@ -146,14 +146,16 @@ def detach_steps(
     view: PortView,
     *,
     displaced: Collection[Guid] = (),
+    owed: Collection[str] = (),
 ) -> tuple[Step, ...]:
     """Plan the next steps of a port back home, as it was; none if it is all back.
 
     ``displaced`` are the port GUIDs of all devices that we took away and have not put
-    right yet: one of them may have come home under a name that is this port's.
+    right yet: one of them may have come home under a name that is this port's.  ``owed``
+    are the names that the others of them had at home.  A name that a stranger has is left
+    to him.
 
-    Raises NotSettled while the device or its interface is in neither namespace, and
-    AttachRefused if its name at home is taken by a stranger.
+    Raises NotSettled while the device or its interface is in neither namespace.
     """
     device = port.device
     if view.isolation is RdmaIsolation.EXCLUSIVE and Place.HOST not in view.rdma_in:
@@ -179,7 +181,7 @@ def detach_steps(
             remedy="load the kernel module ib_ipoib, or look for the interface with `ip netns`",
         )
     orphan = _own_child(port, link, view, Place.HOST)
-    steps = _named(link, origin.netdev, view, Place.HOST, displaced=displaced)
+    steps = _named_at_home(link, origin.netdev, view, displaced=displaced, owed=owed)
     steps += _configured(link, view, Place.HOST, mtu=origin.mtu, up=origin.up, renamed=bool(steps))
     return before + orphan + steps
 
@@ -223,9 +225,9 @@ def _named(
     if link.name == name:
         return ()
     steps: list[Step] = []
-    taker = next((x for x in view.links(place) if x.name == name), None)
+    taker = _taker(name, view, place)
     if taker is not None:
-        if taker.port_guid not in displaced or taker.parent is not None:
+        if not _gives_way(taker, view, place, displaced):
             raise AttachRefused(
                 f"interface {link.name} cannot be named {name} in the {place}'s namespace: "
                 "another one has that name",
@@ -235,6 +237,34 @@ def _named(
     steps += _down(link, place)
     steps.append(RenameLink(index=link.index, name=name, place=place))
     return tuple(steps)
+
+
+def _named_at_home(
+    link: Link,
+    name: str,
+    view: PortView,
+    *,
+    displaced: Collection[Guid],
+    owed: Collection[str],
+) -> tuple[Step, ...]:
+    """Give an interface its name back; if a stranger has that, see to it that it is in no way."""
+    taker = _taker(name, view, Place.HOST)
+    if taker is None or taker == link or _gives_way(taker, view, Place.HOST, displaced):
+        return _named(link, name, view, Place.HOST, displaced=displaced)
+    return _aside(link, view, Place.HOST) if link.name in owed else ()
+
+
+def _taker(name: str, view: PortView, place: Place) -> Link | None:
+    return next((x for x in view.links(place) if x.name == name), None)
+
+
+def _gives_way(taker: Link, view: PortView, place: Place, displaced: Collection[Guid]) -> bool:
+    """Tell whether an interface is ours to rename: a displaced device's own, or come with it.
+
+    Children come home with their parent in shared mode only; elsewhere somebody made them.
+    """
+    came_home = place is Place.HOST and view.isolation is RdmaIsolation.SHARED
+    return taker.port_guid in displaced and (taker.parent is None or came_home)
 
 
 def _moved(link: Link, view: PortView, source: Place, target: Place) -> tuple[Step, ...]:

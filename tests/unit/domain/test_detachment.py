@@ -220,10 +220,28 @@ def test_a_displaced_device_gives_our_name_back(taker: Any, first: tuple[Step, .
     ids=["nothing displaced", "only ourselves", "no InfiniBand", "a child of a displaced one"],
 )
 def test_a_strangers_name_is_not_taken(taker: Any, displaced: Any) -> None:
-    """The host's administrator decides."""
-    view = a_view(host=(taker, a_link(name="ib3")))
-    with pytest.raises(AttachRefused, match="ib3 cannot be named ib0 in the host's namespace"):
-        detach_steps(a_port(), an_origin(), view, displaced=displaced)
+    """The host's administrator decides; the rest is put back under the name there is."""
+    view = a_view(host=(taker, a_link(name="ib3", up=False)))
+    assert (UP,) == detach_steps(a_port(), an_origin(), view, displaced=displaced)
+
+
+def test_who_cannot_have_his_name_takes_none_that_is_owed() -> None:
+    """It steps aside for the device that will come home to it."""
+    view = a_view(host=(TAKER, a_link(name="ib3")))
+    aside = (DOWN, RenameLink(index=4, name="ibdra4", place=HOST), UP)
+    assert aside == detach_steps(a_port(), an_origin(), view, owed={"ib3"})
+    assert () == detach_steps(a_port(), an_origin(), view, owed={"ib4"})
+    free = a_view(host=(a_link(name="ib3"),))
+    assert (DOWN, NAME, UP) == detach_steps(a_port(), an_origin(), free, owed={"ib3"})
+
+
+def test_in_shared_mode_a_displaced_devices_child_gives_our_name_back() -> None:
+    """A pod can name its partitions' interfaces as it likes; they come home with it."""
+    taker = a_child(index=7, name="ib0", parent=8, port_guid=STRANGER, up=False)
+    view = shared(host=(taker, a_link(name="ib3", up=False)))
+    aside = RenameLink(index=7, name="ibdra7", place=HOST)
+    steps = detach_steps(a_port(), an_origin(), view, displaced={PORT_GUID, STRANGER})
+    assert (aside, NAME, UP) == steps
 
 
 @pytest.mark.parametrize(
