@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 
@@ -29,6 +29,7 @@ from ibdra_domain.ports.runtime import AttachedMarks
 from ibdra_domain.preparation import PreparedClaim, PreparedPort
 from ibdra_domain.records import Attachment, ClaimRecord, Phase, PortOrigin
 from ibdra_domain.shortfalls import not_as_it_was
+from ibdra_domain.steps import Step
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class Detaching:
             if origin is None:
                 continue
             try:
-                self._home(port, origin, spaces, patience=0 if first else patience)
+                self._home(record, port, origin, spaces, patience=0 if first else patience)
                 left_over += not_as_it_was(port, origin, self._mover.view(port, spaces))
             except IbdraError as error:
                 first = first or error
@@ -148,10 +149,22 @@ class Detaching:
         )
 
     def _home(
-        self, port: PreparedPort, origin: PortOrigin, spaces: Spaces, *, patience: float
+        self,
+        record: ClaimRecord,
+        port: PreparedPort,
+        origin: PortOrigin,
+        spaces: Spaces,
+        *,
+        patience: float,
     ) -> None:
+        plan = partial(
+            detach_steps,
+            displaced=self.displaced(),
+            owed=self._names_at_home() - {origin.netdev},
+            allocated=port in record.prepared.moving,
+        )
         try:
-            self._put_back(port, origin, spaces, patience=patience)
+            self._put_back(port, origin, spaces, plan, patience=patience)
         except NotSettled as error:
             # A device on its way shows nowhere for a moment: who has not waited cannot tell.
             if patience <= 0 or not nothing_comes_home(port, self._mover.view(port, spaces)):
@@ -161,22 +174,23 @@ class Detaching:
             )
 
     def _put_back(
-        self, port: PreparedPort, origin: PortOrigin, spaces: Spaces, *, patience: float
+        self,
+        port: PreparedPort,
+        origin: PortOrigin,
+        spaces: Spaces,
+        plan: Callable[..., tuple[Step, ...]],
+        *,
+        patience: float,
     ) -> None:
-        owed = self._names_at_home() - {origin.netdev}
-        displaced = self.displaced()
-
-        def settle(wanted: PortOrigin) -> None:
-            plan = partial(detach_steps, origin=wanted, displaced=displaced, owed=owed)
-            self._mover.settle(port, spaces, plan, patience=patience)
-
+        settle = self._mover.settle
         try:
-            settle(origin)
+            settle(port, spaces, partial(plan, origin=origin), patience=patience)
         except KernelRefused as error:
             if error.errno != errno.EINVAL or origin.mtu is None:
                 raise
             # An MTU of connected mode is none in datagram mode; all else can still be as it was.
-            settle(replace(origin, mtu=None))
+            rest = partial(plan, origin=replace(origin, mtu=None))
+            settle(port, spaces, rest, patience=patience)
 
     def _names_at_home(self) -> frozenset[str]:
         """Give the names that interfaces had at home which we moved."""

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from itertools import count
 
+import msgspec
+
 from ibdra_domain.container_edits import child_name
 from ibdra_domain.errors import AttachRefused, NotSettled
 from ibdra_domain.hardware import RdmaIsolation
@@ -147,13 +149,14 @@ def detach_steps(
     *,
     displaced: Collection[Guid] = (),
     owed: Collection[str] = (),
+    allocated: bool = True,
 ) -> tuple[Step, ...]:
     """Plan the next steps of a port back home, as it was; none if it is all back.
 
     ``displaced`` are the port GUIDs of all devices that we took away and have not put
     right yet: one of them may have come home under a name that is this port's.  ``owed``
     are the names that the others of them had at home.  A name that a stranger has is left
-    to him.
+    to him.  A port that was not ``allocated`` only went along, if at all.
 
     Raises NotSettled while the device or its interface is in neither namespace.
     """
@@ -170,9 +173,12 @@ def detach_steps(
     before = _traffic_class(device, view, origin.traffic_class) if at_home and ours else ()
     if origin.netdev is None:
         return before
+    children = _pods_children(port, origin, view, allocated=allocated)
+    before += children
+    view = _without(children, view)
     away = view.parent(device.netdev_guid, Place.CONTAINER)
     if away is not None:
-        return before + _leave(port, away, view)
+        return before + _moved(away, view, Place.CONTAINER, Place.HOST)
     link = view.parent(device.netdev_guid, Place.HOST)
     if link is None:
         raise NotSettled(
@@ -180,10 +186,9 @@ def detach_steps(
             "has not come back to the host's namespace",
             remedy="load the kernel module ib_ipoib, or look for the interface with `ip netns`",
         )
-    orphan = _own_child(port, link, view, Place.HOST)
     steps = _named_at_home(link, origin.netdev, view, displaced=displaced, owed=owed)
     steps += _configured(link, view, Place.HOST, mtu=origin.mtu, up=origin.up, renamed=bool(steps))
-    return before + orphan + steps
+    return before + steps
 
 
 def nothing_comes_home(port: PreparedPort, view: PortView) -> bool:
@@ -200,22 +205,36 @@ def nothing_comes_home(port: PreparedPort, view: PortView) -> bool:
     return exclusive and Place.HOST in view.rdma_in and places == [None, None]
 
 
-def _leave(port: PreparedPort, link: Link, view: PortView) -> tuple[Step, ...]:
-    """Send the interface home; children would stay behind in shared mode, so they go first."""
-    child = _own_child(port, link, view, Place.CONTAINER)
-    return child + _moved(link, view, Place.CONTAINER, Place.HOST)
+def _pods_children(
+    port: PreparedPort, origin: PortOrigin, view: PortView, *, allocated: bool
+) -> tuple[RemoveLink, ...]:
+    """Remove the partitions' interfaces that were made while the port was away.
+
+    The port had none at home when it left, so they are the pod's, whoever made them; left
+    there, they would keep the HCA from the next pod as the host's own.  Not so at home where
+    nobody saw the interface there before, nor in exclusive mode: what the pod had is destroyed
+    on the way, so what is there was made since.
+    """
+    guid = port.device.netdev_guid
+    if not allocated or guid is None:
+        return ()
+    home = view.parent(guid, Place.HOST)
+    comes_with_it = view.isolation is RdmaIsolation.SHARED and origin.up is not None
+    came_home = home.index if home is not None and comes_with_it else None
+    return tuple(
+        RemoveLink(index=x.index, place=place)
+        for place in Place
+        for x in view.links(place)
+        if x.port_guid == guid
+        and x.parent is not None
+        and (place is Place.CONTAINER or x.parent == came_home)
+    )
 
 
-def _own_child(port: PreparedPort, link: Link, view: PortView, place: Place) -> tuple[Step, ...]:
-    pkey = port.child_pkey
-    child = view.child(link, pkey, place) if pkey is not None else None
-    if child is None or port.device.netdev is None or pkey is None:
-        return ()
-    # Coming home, it keeps its name, or is named devN by the kernel if that is taken.
-    ours = (child_name(port.device.netdev, pkey), f"dev{child.index}")
-    if place is Place.HOST and child.name not in ours:
-        return ()
-    return (RemoveLink(index=child.index, place=place),)
+def _without(removed: Collection[RemoveLink], view: PortView) -> PortView:
+    gone = {(step.place, step.index) for step in removed}
+    left = {p.value: tuple(x for x in view.links(p) if (p, x.index) not in gone) for p in Place}
+    return msgspec.structs.replace(view, **left)
 
 
 def _named(
