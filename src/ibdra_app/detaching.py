@@ -8,8 +8,9 @@ every port is back, so whatever does not come home now is tried again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import partial
 
@@ -21,12 +22,14 @@ from ibdra_app.moving import Mover, Spaces
 from ibdra_app.reports import Reports, Unheard
 from ibdra_app.speaking import speaking_of
 from ibdra_domain.attachment import detach_steps, nothing_comes_home
-from ibdra_domain.errors import IbdraError, NotSettled
+from ibdra_domain.errors import IbdraError, KernelRefused, NotSettled
 from ibdra_domain.identifiers import Guid
 from ibdra_domain.ports.netlink import Namespaces, Netns
 from ibdra_domain.ports.runtime import AttachedMarks
 from ibdra_domain.preparation import PreparedClaim, PreparedPort
 from ibdra_domain.records import Attachment, ClaimRecord, Phase, PortOrigin
+from ibdra_domain.shortfalls import not_as_it_was
+from ibdra_domain.steps import Step
 
 _log = logging.getLogger(__name__)
 
@@ -114,12 +117,14 @@ class Detaching:
         self._marks.remove(claim.uid)
         origins = {origin.device: origin for origin in attachment.origins}
         first: IbdraError | None = None
+        left_over: list[str] = []
         for port in touched(record.prepared):
             origin = origins.get(port.device.name)
             if origin is None:
                 continue
             try:
-                self._home(port, origin, spaces, patience=0 if first else patience)
+                self._home(record, port, origin, spaces, patience=0 if first else patience)
+                left_over += not_as_it_was(port, origin, self._mover.view(port, spaces))
             except IbdraError as error:
                 first = first or error
         if first is not None:
@@ -128,6 +133,8 @@ class Detaching:
         self._ledger.put(replace(record, attachment=None))
         self._counts.done("detach")
         self._reports.changed(claim)
+        for line in left_over:
+            _log.warning("claim %s: %s", claim, line)
         _log.info("claim %s: detached from %s", claim, attachment.holder)
 
     def displaced(self, *, named: str | None = None) -> frozenset[Guid]:
@@ -142,11 +149,22 @@ class Detaching:
         )
 
     def _home(
-        self, port: PreparedPort, origin: PortOrigin, spaces: Spaces, *, patience: float
+        self,
+        record: ClaimRecord,
+        port: PreparedPort,
+        origin: PortOrigin,
+        spaces: Spaces,
+        *,
+        patience: float,
     ) -> None:
-        plan = partial(detach_steps, origin=origin, displaced=self.displaced())
+        plan = partial(
+            detach_steps,
+            displaced=self.displaced(),
+            owed=self._names_at_home() - {origin.netdev},
+            allocated=port in record.prepared.moving,
+        )
         try:
-            self._mover.settle(port, spaces, plan, patience=patience)
+            self._put_back(port, origin, spaces, plan, patience=patience)
         except NotSettled as error:
             # A device on its way shows nowhere for a moment: who has not waited cannot tell.
             if patience <= 0 or not nothing_comes_home(port, self._mover.view(port, spaces)):
@@ -154,6 +172,35 @@ class Detaching:
             _log.warning(
                 "%s: nothing of it is left to bring home (%s)", port.device.name, error.problem
             )
+
+    def _put_back(
+        self,
+        port: PreparedPort,
+        origin: PortOrigin,
+        spaces: Spaces,
+        plan: Callable[..., tuple[Step, ...]],
+        *,
+        patience: float,
+    ) -> None:
+        settle = self._mover.settle
+        try:
+            settle(port, spaces, partial(plan, origin=origin), patience=patience)
+        except KernelRefused as error:
+            if error.errno != errno.EINVAL or origin.mtu is None:
+                raise
+            # An MTU of connected mode is none in datagram mode; all else can still be as it was.
+            rest = partial(plan, origin=replace(origin, mtu=None))
+            settle(port, spaces, rest, patience=patience)
+
+    def _names_at_home(self) -> frozenset[str]:
+        """Give the names that interfaces had at home which we moved."""
+        return frozenset(
+            origin.netdev
+            for record in self._ledger.all().values()
+            if record.attachment is not None
+            for origin in record.attachment.origins
+            if origin.netdev is not None
+        )
 
     def _is_over(self, attachment: Attachment) -> bool:
         with open_or_none(self._namespaces.find(attachment.netns)) as netns:

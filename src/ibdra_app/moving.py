@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from ibdra_app.waiting import Waiter
@@ -20,6 +20,7 @@ from ibdra_domain.ports.events import Events
 from ibdra_domain.ports.netlink import Links, Netns, NetnsId, RdmaDevices
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.preparation import PreparedPort
+from ibdra_domain.shortfalls import lowered_mtus
 from ibdra_domain.steps import (
     AddPkeyChild,
     ConfigureLink,
@@ -98,8 +99,18 @@ class Mover:
         self._clock = clock
         self._leaving = leaving
 
-    def view(self, port: PreparedPort, spaces: Spaces) -> PortView:
-        """Look where a port and its interfaces are."""
+    def view(
+        self,
+        port: PreparedPort,
+        spaces: Spaces,
+        *,
+        mtu_asked: Collection[tuple[Place, int]] | None = None,
+    ) -> PortView:
+        """Look where a port and its interfaces are.
+
+        ``mtu_asked`` are the interfaces whose MTU has been asked for.  Without it, as for
+        who only compares, all count as such: what an attach did is not told by the kernel.
+        """
         device = port.device
         now = self._name_now(device.pci)
         name = now or device.rdma_device
@@ -110,6 +121,8 @@ class Mover:
         if isolation is RdmaIsolation.SHARED or not rdma_in:
             away = set(spaces.places) - {Place.HOST}
             rdma_in |= {place for place in away if name in self._rdma.names(spaces.at(place))}
+        if mtu_asked is None:
+            mtu_asked = [(place, link.index) for place, there in links.items() for link in there]
         return PortView(
             isolation=isolation,
             rdma_device=name,
@@ -120,28 +133,33 @@ class Mover:
             traffic_class=(
                 self._sysfs.traffic_class(name, device.port) if Place.HOST in rdma_in else None
             ),
+            mtu_asked=frozenset(mtu_asked),
         )
 
     def settle(self, port: PreparedPort, spaces: Spaces, plan: Plan, *, patience: float) -> None:
         """Do a plan's steps until none is left.
 
         Waits at most ``patience`` seconds for what the kernel has yet to do by itself.
+        An MTU that the kernel makes lower than it was asked is told, and no failure.
         Raises NotSettled if it has not done so by then, KernelRefused if a step fails,
         and AttachRefused if the device does not come to rest.
         """
         left = MOST_ROUNDS
+        asked: dict[tuple[Place, int], int] = {}
         with Waiter(watch=self._watch, clock=self._clock, patience=patience) as waiter:
             while True:
                 try:
-                    steps = plan(port, view=self.view(port, spaces))
+                    view = self.view(port, spaces, mtu_asked=asked)
+                    steps = plan(port, view=view)
                     if not steps:
-                        return
-                    if not left:
                         break
+                    if not left:
+                        raise _unsettled(port, steps)
                     left -= 1
                     for step in steps:
                         _log.debug("%s: %s", port.device.name, step)
                         self._do(step, spaces)
+                        asked |= _mtu_asked(step)
                 except NotSettled:
                     if not waiter.wait():
                         raise
@@ -150,11 +168,8 @@ class Mover:
                     if error.errno != errno.ENODEV or not left or not waiter.wait():
                         raise
                     left -= 1
-        raise AttachRefused(
-            f"device {port.device.name} did not settle: after {MOST_ROUNDS} rounds there is still "
-            f"{steps}",
-            remedy="look for another program that configures it (NetworkManager, udev rules)",
-        )
+        for line in lowered_mtus(view, asked):
+            _log.warning("%s: %s", port.device.name, line)
 
     def _do(self, step: Step, spaces: Spaces) -> None:
         match step:
@@ -185,6 +200,21 @@ class Mover:
             ),
             None,
         )
+
+
+def _mtu_asked(step: Step) -> dict[tuple[Place, int], int]:
+    """Give the MTU that a step asks for, by the interface's place and index."""
+    if isinstance(step, ConfigureLink) and step.mtu is not None:
+        return {(step.place, step.index): step.mtu}
+    return {}
+
+
+def _unsettled(port: PreparedPort, steps: tuple[Step, ...]) -> AttachRefused:
+    return AttachRefused(
+        f"device {port.device.name} did not settle: after {MOST_ROUNDS} rounds there is still "
+        f"{steps}",
+        remedy="look for another program that configures it (NetworkManager, udev rules)",
+    )
 
 
 def _other(place: Place) -> Place:

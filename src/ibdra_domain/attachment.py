@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from itertools import count
 
+import msgspec
+
 from ibdra_domain.container_edits import child_name
 from ibdra_domain.errors import AttachRefused, NotSettled
 from ibdra_domain.hardware import RdmaIsolation
@@ -128,7 +130,7 @@ def _link_there(
         return _moved(at_home, view, Place.HOST, Place.CONTAINER)
     mtu = port.config.mtu - IPOIB_HEADER if port.config.mtu is not None else None
     steps = _named(link, device.netdev, view, Place.CONTAINER, displaced=displaced)
-    steps += _configured(link, mtu=mtu, up=True, place=Place.CONTAINER, renamed=bool(steps))
+    steps += _configured(link, view, Place.CONTAINER, mtu=mtu, up=True, renamed=bool(steps))
     pkey = port.child_pkey
     if pkey is None:
         return steps
@@ -137,7 +139,7 @@ def _link_there(
         name = child_name(device.netdev, pkey)
         add = AddPkeyChild(parent=link.index, name=name, pkey=pkey, place=Place.CONTAINER)
         return (*steps, add)
-    return steps + _configured(child, mtu=mtu, up=True, place=Place.CONTAINER)
+    return steps + _configured(child, view, Place.CONTAINER, mtu=mtu, up=True)
 
 
 def detach_steps(
@@ -146,14 +148,17 @@ def detach_steps(
     view: PortView,
     *,
     displaced: Collection[Guid] = (),
+    owed: Collection[str] = (),
+    allocated: bool = True,
 ) -> tuple[Step, ...]:
     """Plan the next steps of a port back home, as it was; none if it is all back.
 
     ``displaced`` are the port GUIDs of all devices that we took away and have not put
-    right yet: one of them may have come home under a name that is this port's.
+    right yet: one of them may have come home under a name that is this port's.  ``owed``
+    are the names that the others of them had at home.  A name that a stranger has is left
+    to him.  A port that was not ``allocated`` only went along, if at all.
 
-    Raises NotSettled while the device or its interface is in neither namespace, and
-    AttachRefused if its name at home is taken by a stranger.
+    Raises NotSettled while the device or its interface is in neither namespace.
     """
     device = port.device
     if view.isolation is RdmaIsolation.EXCLUSIVE and Place.HOST not in view.rdma_in:
@@ -168,9 +173,12 @@ def detach_steps(
     before = _traffic_class(device, view, origin.traffic_class) if at_home and ours else ()
     if origin.netdev is None:
         return before
+    children = _pods_children(port, origin, view, allocated=allocated)
+    before += children
+    view = _without(children, view)
     away = view.parent(device.netdev_guid, Place.CONTAINER)
     if away is not None:
-        return before + _leave(port, away, view)
+        return before + _moved(away, view, Place.CONTAINER, Place.HOST)
     link = view.parent(device.netdev_guid, Place.HOST)
     if link is None:
         raise NotSettled(
@@ -178,10 +186,9 @@ def detach_steps(
             "has not come back to the host's namespace",
             remedy="load the kernel module ib_ipoib, or look for the interface with `ip netns`",
         )
-    orphan = _own_child(port, link, view, Place.HOST)
-    steps = _named(link, origin.netdev, view, Place.HOST, displaced=displaced)
-    steps += _configured(link, mtu=origin.mtu, up=origin.up, place=Place.HOST, renamed=bool(steps))
-    return before + orphan + steps
+    steps = _named_at_home(link, origin.netdev, view, displaced=displaced, owed=owed)
+    steps += _configured(link, view, Place.HOST, mtu=origin.mtu, up=origin.up, renamed=bool(steps))
+    return before + steps
 
 
 def nothing_comes_home(port: PreparedPort, view: PortView) -> bool:
@@ -198,22 +205,36 @@ def nothing_comes_home(port: PreparedPort, view: PortView) -> bool:
     return exclusive and Place.HOST in view.rdma_in and places == [None, None]
 
 
-def _leave(port: PreparedPort, link: Link, view: PortView) -> tuple[Step, ...]:
-    """Send the interface home; children would stay behind in shared mode, so they go first."""
-    child = _own_child(port, link, view, Place.CONTAINER)
-    return child + _moved(link, view, Place.CONTAINER, Place.HOST)
+def _pods_children(
+    port: PreparedPort, origin: PortOrigin, view: PortView, *, allocated: bool
+) -> tuple[RemoveLink, ...]:
+    """Remove the partitions' interfaces that were made while the port was away.
+
+    The port had none at home when it left, so they are the pod's, whoever made them; left
+    there, they would keep the HCA from the next pod as the host's own.  Not so at home where
+    nobody saw the interface there before, nor in exclusive mode: what the pod had is destroyed
+    on the way, so what is there was made since.
+    """
+    guid = port.device.netdev_guid
+    if not allocated or guid is None:
+        return ()
+    home = view.parent(guid, Place.HOST)
+    comes_with_it = view.isolation is RdmaIsolation.SHARED and origin.up is not None
+    came_home = home.index if home is not None and comes_with_it else None
+    return tuple(
+        RemoveLink(index=x.index, place=place)
+        for place in Place
+        for x in view.links(place)
+        if x.port_guid == guid
+        and x.parent is not None
+        and (place is Place.CONTAINER or x.parent == came_home)
+    )
 
 
-def _own_child(port: PreparedPort, link: Link, view: PortView, place: Place) -> tuple[Step, ...]:
-    pkey = port.child_pkey
-    child = view.child(link, pkey, place) if pkey is not None else None
-    if child is None or port.device.netdev is None or pkey is None:
-        return ()
-    # Coming home, it keeps its name, or is named devN by the kernel if that is taken.
-    ours = (child_name(port.device.netdev, pkey), f"dev{child.index}")
-    if place is Place.HOST and child.name not in ours:
-        return ()
-    return (RemoveLink(index=child.index, place=place),)
+def _without(removed: Collection[RemoveLink], view: PortView) -> PortView:
+    gone = {(step.place, step.index) for step in removed}
+    left = {p.value: tuple(x for x in view.links(p) if (p, x.index) not in gone) for p in Place}
+    return msgspec.structs.replace(view, **left)
 
 
 def _named(
@@ -223,9 +244,9 @@ def _named(
     if link.name == name:
         return ()
     steps: list[Step] = []
-    taker = next((x for x in view.links(place) if x.name == name), None)
+    taker = _taker(name, view, place)
     if taker is not None:
-        if taker.port_guid not in displaced or taker.parent is not None:
+        if not _gives_way(taker, view, place, displaced):
             raise AttachRefused(
                 f"interface {link.name} cannot be named {name} in the {place}'s namespace: "
                 "another one has that name",
@@ -235,6 +256,34 @@ def _named(
     steps += _down(link, place)
     steps.append(RenameLink(index=link.index, name=name, place=place))
     return tuple(steps)
+
+
+def _named_at_home(
+    link: Link,
+    name: str,
+    view: PortView,
+    *,
+    displaced: Collection[Guid],
+    owed: Collection[str],
+) -> tuple[Step, ...]:
+    """Give an interface its name back; if a stranger has that, see to it that it is in no way."""
+    taker = _taker(name, view, Place.HOST)
+    if taker is None or taker == link or _gives_way(taker, view, Place.HOST, displaced):
+        return _named(link, name, view, Place.HOST, displaced=displaced)
+    return _aside(link, view, Place.HOST) if link.name in owed else ()
+
+
+def _taker(name: str, view: PortView, place: Place) -> Link | None:
+    return next((x for x in view.links(place) if x.name == name), None)
+
+
+def _gives_way(taker: Link, view: PortView, place: Place, displaced: Collection[Guid]) -> bool:
+    """Tell whether an interface is ours to rename: a displaced device's own, or come with it.
+
+    Children come home with their parent in shared mode only; elsewhere somebody made them.
+    """
+    came_home = place is Place.HOST and view.isolation is RdmaIsolation.SHARED
+    return taker.port_guid in displaced and (taker.parent is None or came_home)
 
 
 def _moved(link: Link, view: PortView, source: Place, target: Place) -> tuple[Step, ...]:
@@ -256,9 +305,21 @@ def _down(link: Link, place: Place) -> tuple[Step, ...]:
 
 
 def _configured(
-    link: Link, *, mtu: int | None, up: bool | None, place: Place, renamed: bool = False
+    link: Link,
+    view: PortView,
+    place: Place,
+    *,
+    mtu: int | None,
+    up: bool | None,
+    renamed: bool = False,
 ) -> tuple[Step, ...]:
-    new_mtu = mtu if mtu != link.mtu else None
+    """Set MTU and up.
+
+    The MTU that the kernel shows is at most the IPoIB broadcast group's, whatever it was
+    asked for, and falls by itself when the group is joined: a lower one is asked for once.
+    """
+    lowered = mtu is not None and link.mtu < mtu and (place, link.index) in view.mtu_asked
+    new_mtu = mtu if mtu != link.mtu and not lowered else None
     now_up = link.up and not renamed
     new_up = up if up is not None and up != now_up else None
     if new_mtu is None and new_up is None:

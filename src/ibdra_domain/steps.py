@@ -94,7 +94,8 @@ class PortView(msgspec.Struct, frozen=True, kw_only=True):
     ``rdma_device`` is its name now, ``rdma_in`` the places that show it (both, in shared
     mode); ``exists`` tells whether it is in any namespace at all.  ``host`` and
     ``container`` are all interfaces of the two namespaces; ``container`` is empty if that
-    namespace has died.
+    namespace has died.  ``mtu_asked`` are the interfaces, by place and index, whose MTU has
+    been asked for: one that is lower than wanted is what the kernel makes of that.
     """
 
     isolation: RdmaIsolation
@@ -104,6 +105,7 @@ class PortView(msgspec.Struct, frozen=True, kw_only=True):
     host: tuple[Link, ...] = ()
     container: tuple[Link, ...] = ()
     traffic_class: int | None = None
+    mtu_asked: frozenset[tuple[Place, int]] = frozenset()
 
     def links(self, place: Place) -> tuple[Link, ...]:
         """Give one namespace's interfaces."""

@@ -154,7 +154,7 @@ class FakeLinks:
             if mtu is not None:
                 if not 68 <= mtu <= self._kernel.largest_mtu(found):
                     raise refused(f"{found.link.name} cannot have MTU {mtu}", errno.EINVAL)
-                self._kernel.change(found, mtu=mtu)
+                self._kernel.set_mtu(found, mtu)
             if up is not None:
                 self._kernel.change(found, up=up)
 

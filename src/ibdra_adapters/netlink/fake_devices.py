@@ -21,18 +21,29 @@ _MINOR_BASES = {CharDeviceKind.UMAD: 0, CharDeviceKind.ISSM: 64, CharDeviceKind.
 
 
 class FakePort(msgspec.Struct, frozen=True, kw_only=True):
-    """A port below a fake RDMA device; ``netdev`` is its first interface's name."""
+    """A port below a fake RDMA device; ``netdev`` is its first interface's name.
+
+    ``broadcast_mtu`` is the InfiniBand MTU that the subnet manager gave the fabric's IPoIB
+    broadcast group; None if it is not below the port's.
+    """
 
     number: int
     guid: Guid
     netdev: str | None = None
     mtu: int = 2048
+    broadcast_mtu: int | None = None
 
 
 class FakeLink(msgspec.Struct, kw_only=True):
-    """An interface: what rtnetlink shows, and whose it is; ``below`` is a child's parent."""
+    """An interface: what rtnetlink shows, and whose it is; ``below`` is a child's parent.
+
+    ``asked_mtu`` is what somebody asked for, None if nobody did; once it has ``joined`` its
+    broadcast group, its MTU is at most that one's.
+    """
 
     link: Link
+    asked_mtu: int | None = None
+    joined: bool = False
     below: FakeLink | None = None
     netns: NetnsId
     rdma: str

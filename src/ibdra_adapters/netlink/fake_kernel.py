@@ -67,6 +67,8 @@ class FakeKernel:
         already is nothing, and (from 6.2) they rename an interface that is up.
     return_delay:
         Seconds until what was in a dead namespace is at home; real kernels take 0.1.
+    join_delay:
+        Seconds until an interface that came up has joined its broadcast group.
 
     ``lock`` is for whoever reads, or does several things at once, beside other threads: the
     ports and the events take it.  What happens to the machine itself happens under it.
@@ -78,6 +80,7 @@ class FakeKernel:
         isolation: RdmaIsolation = RdmaIsolation.EXCLUSIVE,
         ipoib_follows_device: bool = False,
         return_delay: float = 0.0,
+        join_delay: float = 0.0,
     ) -> None:
         self.lock = threading.RLock()
         self.isolation = isolation
@@ -91,8 +94,9 @@ class FakeKernel:
         self.handles: dict[NetnsId, int] = {}
         self.watchers: list[Callable[[FakeRdma], None]] = []
         self.return_delay = return_delay
+        self.join_delay = join_delay
         self._now = 0.0
-        self._due: list[tuple[float, NetnsId]] = []
+        self._due: list[tuple[float, Callable[[], None]]] = []
         self._next_link = 0
         self._last_index: dict[NetnsId, int] = {}
         self._next_cookie = 4096
@@ -215,10 +219,10 @@ class FakeKernel:
         """Go on to the next thing that happens by itself, or by that many seconds."""
         until = self._now + max(seconds, 0.0)
         self._now = min([until, *(max(when, self._now) for when, _ in self._due)])
-        ready = [netns for when, netns in self._due if when <= self._now]
-        self._due = [(when, netns) for when, netns in self._due if when > self._now]
-        for netns in ready:
-            self._bring_home(netns)
+        ready = [happen for when, happen in self._due if when <= self._now]
+        self._due = [(when, happen) for when, happen in self._due if when > self._now]
+        for happen in ready:
+            happen()
 
     # -- what netlink asks for -------------------------------------------------------
 
@@ -263,12 +267,24 @@ class FakeKernel:
         if was_up and not found.link.up:
             for child in self._children_of(found):
                 child.link = msgspec.structs.replace(child.link, up=False)
+        if found.link.up and not was_up:
+            self._later(self.join_delay, functools.partial(self._join, found))
         self._tell(self.devices[found.rdma])
+
+    def set_mtu(self, found: FakeLink, mtu: int) -> None:
+        """Set an MTU: the broadcast group's if that is smaller, and nobody is told of it."""
+        found.asked_mtu = mtu
+        self._set_mtu(found, mtu)
+
+    def _set_mtu(self, found: FakeLink, mtu: int) -> None:
+        group = self._port_of(found).broadcast_mtu
+        if found.joined and group is not None:
+            mtu = min(mtu, group - IPOIB_HEADER)
+        self.change(found, mtu=mtu)
 
     def largest_mtu(self, found: FakeLink) -> int:
         """Tell the largest MTU an interface takes: its port's, less IPoIB's header."""
-        ports = self.devices[found.rdma].ports
-        return next(p.mtu for p in ports if p.number == found.port) - IPOIB_HEADER
+        return self._port_of(found).mtu - IPOIB_HEADER
 
     def check_name(self, name: str, netns: NetnsId) -> None:
         """Refuse a taken name (EEXIST), a long one (ERANGE) and an impossible one (EINVAL)."""
@@ -315,10 +331,21 @@ class FakeKernel:
         """Let a namespace die if nothing holds it: what is in it comes home, if not at once."""
         if self.alive(netns):
             return
-        if self.return_delay:
-            self._due.append((self._now + self.return_delay, netns))
+        self._later(self.return_delay, functools.partial(self._bring_home, netns))
+
+    def _later(self, delay: float, happen: Callable[[], None]) -> None:
+        """Let something happen by itself after a while; without one, at once."""
+        if delay:
+            self._due.append((self._now + delay, happen))
         else:
-            self._bring_home(netns)
+            happen()
+
+    def _join(self, found: FakeLink) -> None:
+        """Join an interface's broadcast group, if it is there and up yet: its MTU follows."""
+        if found.link.up and any(x is found for x in self.links.values()):
+            found.joined = True
+            if self._port_of(found).broadcast_mtu is not None:
+                self._set_mtu(found, found.asked_mtu or found.link.mtu)
 
     def _bring_home(self, netns: NetnsId) -> None:
         for device in self.devices.values():
@@ -387,9 +414,12 @@ class FakeKernel:
             address=hardware_address(port.guid, queue_pair=self._next_link + 1),
         )
         self._next_link += 1
-        self.links[self._next_link] = FakeLink(
-            link=link, netns=netns, rdma=device.name, port=port.number, below=below
-        )
+        made = FakeLink(link=link, netns=netns, rdma=device.name, port=port.number, below=below)
+        self.links[self._next_link] = made
+        self._join(made)  # one that is up from the start did so long ago
+
+    def _port_of(self, found: FakeLink) -> FakePort:
+        return next(p for p in self.devices[found.rdma].ports if p.number == found.port)
 
     def give_address(self, netns: NetnsId, index: int, address: str) -> None:
         """Let an interface have an IP address, as ``10.0.0.1/24``."""

@@ -38,6 +38,8 @@ class KeptLink(msgspec.Struct, frozen=True, kw_only=True):
     netns: NetnsId
     rdma: str
     port: int
+    asked_mtu: int | None = None
+    joined: bool = False
     addresses: tuple[str, ...] = ()
     below: int | None = None
 
@@ -97,7 +99,7 @@ def _put_back(machine: SimulatedMachine, kept: Kept, namespaces: Namespaces) -> 
         machine.traffic_classes[name] = dict(device.traffic_classes)
     links: list[FakeLink] = []
     for link in kept.links:
-        fields = {f: getattr(link, f) for f in ("link", "netns", "rdma", "port", "addresses")}
+        fields = {f: getattr(link, f) for f in KeptLink.__struct_fields__ if f != "below"}
         below = links[link.below] if link.below is not None else None
         links.append(FakeLink(below=below, **fields))
     machine.kernel.put_back(places, links)
@@ -121,6 +123,8 @@ def _write(machine: SimulatedMachine, path: Path) -> None:
                 netns=one.netns,
                 rdma=one.rdma,
                 port=one.port,
+                asked_mtu=one.asked_mtu,
+                joined=one.joined,
                 addresses=one.addresses,
                 below=next((i for i, other in enumerate(links) if other is one.below), None),
             )

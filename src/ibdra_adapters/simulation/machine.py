@@ -187,7 +187,13 @@ class SimulatedSysfs:
 
 def _kernel_ports(hca: SimulatedHca, taken: Collection[str]) -> tuple[FakePort, ...]:
     return tuple(
-        FakePort(number=number, guid=guid, netdev=_free_name(port.netdev, taken), mtu=port.mtu)
+        FakePort(
+            number=number,
+            guid=guid,
+            netdev=_free_name(port.netdev, taken),
+            mtu=port.mtu,
+            broadcast_mtu=port.broadcast_mtu,
+        )
         for number, (port, guid) in enumerate(zip(hca.ports, hca.port_guids, strict=True), 1)
     )
 

@@ -74,7 +74,10 @@ MODELS = {
 
 
 class PortProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A port; ``mtu`` is the active InfiniBand MTU, ``pkeys`` its partition table."""
+    """A port; ``mtu`` is the active InfiniBand MTU, ``pkeys`` its partition table.
+
+    ``broadcast_mtu`` is that of the fabric's IPoIB broadcast group, where it is smaller.
+    """
 
     rate: str
     state: PortState = PortState.ACTIVE
@@ -82,6 +85,7 @@ class PortProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lid: int = 0
     sm_lid: int = 1
     mtu: int = 4096
+    broadcast_mtu: int | None = None
     pkeys: tuple[str, ...] = ("0xffff",)
     netdev: str | None = None
 

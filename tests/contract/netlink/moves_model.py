@@ -41,6 +41,10 @@ IB_MTU = 4096
 TRAFFIC_CLASS = 42
 HCAS = {"mlx5_0": 1, "mlx5_1": 1, "mlx4_0": 2}
 """RDMA devices and how many ports each has."""
+GROUP_MTUS = {"mlx5_1": 2048}
+"""IB MTUs of the broadcast groups that are smaller than the ports'."""
+PODS_OWN = "mine"
+"""How the names of interfaces begin that pods make themselves."""
 CONFIGS = (
     IbConfig(),
     IbConfig(pkey=0x8001),
@@ -173,7 +177,13 @@ class ModelNode:
         self.pci = {name: PciAddress(f"0000:{n:02x}:00.0") for n, name in enumerate(HCAS, 16)}
         for name in HCAS:
             ports = tuple(
-                FakePort(number=n, guid=self.guids[d, n], netdev=self.netdevs[d, n], mtu=IB_MTU)
+                FakePort(
+                    number=n,
+                    guid=self.guids[d, n],
+                    netdev=self.netdevs[d, n],
+                    mtu=IB_MTU,
+                    broadcast_mtu=GROUP_MTUS.get(d),
+                )
                 for d, n in all_ports()
                 if d == name
             )
@@ -187,6 +197,7 @@ class ModelNode:
         self.rdma: RdmaDevices = FusedRdmaDevices(self.kernel, self.fuse)
         self.links: Links = FusedLinks(self.kernel, self.fuse)
         self.claims = 0
+        self.made = 0
         self.start_driver()
 
     def start_driver(self) -> tuple[str, ...]:
@@ -270,6 +281,18 @@ class ModelNode:
         self.ledger.remove(uid)
         self.cdi.remove(uid)
 
+    def make_child(self, uid: str) -> None:
+        """Let a claim's pod make a partition's interface on each port that it has."""
+        netns, record = self.place_of(uid), self.ledger.get(uid)
+        if netns is None or record is None or not self.kernel.alive(netns):
+            return
+        guids = {p.device.netdev_guid for p in record.prepared.moving}
+        for link in [x.link for x in self.kernel.links_of(netns)]:
+            if link.port_guid in guids and link.parent is None:
+                self.made += 1
+                name = f"{PODS_OWN}{self.made}"
+                self.kernel.add_child(link.index, name=name, pkey=0x8003, netns=netns)
+
     def namespaces_match(self, uid: str, pid: int) -> bool:
         """Tell whether the helper could let a container restart without the driver."""
         netns, nodes = self.marks.marks[uid]
@@ -315,7 +338,8 @@ class ModelNode:
     def _check_at_home(self, key: tuple[str, int]) -> None:
         link, netns = self._parent(key)
         home = self.kernel.init_netns
-        assert (self.netdevs[key], IB_MTU - 4, True) == (link.name, link.mtu, link.up)
+        mtu = GROUP_MTUS.get(key[0], IB_MTU) - 4
+        assert (self.netdevs[key], mtu, True) == (link.name, link.mtu, link.up)
         assert home == netns
         assert home == self.kernel.devices[key[0]].netns
         assert TRAFFIC_CLASS == self.sysfs.traffic_classes[key]
@@ -324,23 +348,25 @@ class ModelNode:
         key = (port.device.rdma_device, port.device.port)
         netdev = self.netdevs[key]
         link, netns = self._parent(key)
-        mtu = (port.config.mtu or IB_MTU) - 4
+        mtu = min(port.config.mtu or IB_MTU, GROUP_MTUS.get(key[0], IB_MTU)) - 4
         assert (pod, netdev, mtu, True) == (netns, link.name, link.mtu, link.up)
         assert (pod if self.exclusive else self.kernel.init_netns) == self.kernel.devices[
             key[0]
         ].netns
         if port.config.traffic_class is not None:
             assert port.config.traffic_class == self.sysfs.traffic_classes[key]
-        children = self._children({self.guids[key]})
+        every = self._children({self.guids[key]})
+        children = [x for x in every if not x.name.startswith(PODS_OWN)]
+        own = {x.index for x in every if x not in children}
         if port.child_pkey is None:
             assert [] == children
-            return set()
+            return own
         (child,) = children
         name, pkey = child_name(netdev, port.child_pkey), port.child_pkey | 0x8000
         assert (name, pkey, mtu, True) == (child.name, child.pkey, child.mtu, child.up)
         assert link.index == child.parent
         assert child in [x.link for x in self.kernel.links_of(pod)]
-        return {child.index}
+        return own | {child.index}
 
     def _parent(self, key: tuple[str, int]) -> tuple[Link, NetnsId]:
         """Give a port's own interface: there is one, in one place."""

@@ -76,6 +76,11 @@ class Moves(RuleBasedStateMachine):
         self.node.attach(claim, pod)
         assert netns == self.node.place_of(claim)
 
+    @rule(claim=claims)
+    def make_child(self, claim: str) -> None:
+        """Let a pod make a partition's interface of its own; the claim's end is its end."""
+        self.node.make_child(claim)
+
     @rule(claim=claims, pod=pods)
     def attach_again(self, claim: str, pod: int) -> None:
         """Start a second container of the pod: that changes nothing at all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pytest_mock import MockerFixture
 
 from ibdra_domain.errors import KernelRefused, NotSettled, StateFailed
 from ibdra_domain.ports.driver import ClaimRef
+from ibdra_domain.ports.netlink import Netns
 from ibdra_domain.records import Attachment, Phase
 from unit.app.app_node import refusals
 from unit.app.kills.checks import check_attached, check_over
@@ -99,27 +101,31 @@ def test_an_interface_in_a_third_namespace_is_asked_for_again_and_again(tmp_path
         check_over(site)
 
 
-def test_one_ports_failure_does_not_keep_the_others_away(tmp_path: Path) -> None:
+def test_one_ports_failure_does_not_keep_the_others_away(
+    tmp_path: Path, mocker: MockerFixture
+) -> None:
     """Every port is tried; the first error is told, and only what failed is left to do."""
+    refused = KernelRefused("ib2 is not to be had", remedy="none", errno=errno.EIO)
     kind = Kind("exclusive", follows=True, devices=(), config=None)
     with running_site(tmp_path / "machine", kind) as site:
         site.claims = [site.node.claim(PORT_1, "pci-0000-3b-00-1-port1")]
         site.prepare()
         site.start_pods()
         site.attach()
-        links, host = site.machine.links, site.kernel.init_netns
-        squatter = next(x for x in site.kernel.links_of(host) if x.link.name == "ib9")
-        site.kernel.change(squatter, up=False, name="ib2")  # the first port's name
+        host, rename = site.kernel.init_netns, site.machine.links.rename
 
-        (text,) = refusals(site.node.unprepare(*site.claims))
+        def rename_others(index: int, name: str, *, netns: Netns) -> None:
+            if name == "ib2":  # the first port's
+                raise refused
+            rename(index, name, netns=netns)
 
-        assert "cannot be named ib2 in the host's namespace" in text
+        mocker.patch.object(site.machine.links, "rename", side_effect=rename_others)
+
+        assert [refused] == site.node.unprepare(*site.claims)
+
         assert {"ib0v0", "ib3"} <= {x.link.name for x in site.kernel.links_of(host)}
-        assert ("detach", "AttachRefused") in site.node.container.counts().all()
-        netns = site.machine.namespaces.host()
-        links.rename(squatter.link.index, "ib9", netns=netns)
-        links.configure(squatter.link.index, netns=netns, up=True)
-        netns.close()
+        assert ("detach", "KernelRefused") in site.node.container.counts().all()
+        mocker.stopall()
         site.unprepare()
         site.end_pods()
         check_over(site)

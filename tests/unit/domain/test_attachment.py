@@ -123,6 +123,30 @@ def test_the_mtu_is_what_the_config_says_less_the_header(
     assert expected == attach_steps(a_port(config=IbConfig(mtu=2048)), moved(link))
 
 
+@pytest.mark.parametrize(
+    ("mtu", "asked", "steps"),
+    [
+        (2044, (), (ConfigureLink(index=4, place=CONTAINER, mtu=4092),)),
+        (2044, ((HOST, 4), (CONTAINER, 5)), (ConfigureLink(index=4, place=CONTAINER, mtu=4092),)),
+        (2044, ((CONTAINER, 4),), ()),
+        (4093, ((CONTAINER, 4),), (ConfigureLink(index=4, place=CONTAINER, mtu=4092),)),
+    ],
+    ids=["lower", "lower, others asked for", "lower, asked for", "higher, asked for"],
+)
+def test_a_lower_mtu_is_asked_for_once(mtu: int, asked: Any, steps: tuple[Step, ...]) -> None:
+    """The kernel gives at most what the broadcast group has; one that is higher is not its."""
+    port = a_port(config=IbConfig(mtu=4096))
+    view = moved(a_link(mtu=mtu), mtu_asked=frozenset(asked))
+    assert steps == attach_steps(port, view)
+
+
+def test_a_partitions_lower_mtu_is_asked_for_once() -> None:
+    """Its interface has a broadcast group of its own."""
+    asked = frozenset({(CONTAINER, 4), (CONTAINER, 9)})
+    view = moved(a_link(mtu=4092), a_child(mtu=2044), mtu_asked=asked)
+    assert () == attach_steps(a_tenant_port(mtu=4096), view)
+
+
 def test_without_a_wish_the_mtu_stays() -> None:
     """The kernel's default is not ours to change."""
     assert () == attach_steps(a_port(), moved(a_link(mtu=1500)))

@@ -41,6 +41,7 @@ MOVE = MoveRdmaDevice(name="mlx5_0", to=HOST)
 NAME = RenameLink(index=4, name="ib0", place=HOST)
 UP = ConfigureLink(index=4, place=HOST, up=True)
 DOWN = ConfigureLink(index=4, place=HOST, up=False)
+ANOTHERS = a_child(index=11, name="ib1.8001", parent=7, port_guid=STRANGER)
 TAKER = a_link(index=7, name="ib0", port_guid=STRANGER)
 
 
@@ -83,6 +84,12 @@ def test_the_rdma_device_comes_first(view: PortView) -> None:
 def test_the_interface_is_put_back_as_it_was(link: Any, expected: tuple[Step, ...]) -> None:
     """Name, MTU, up; only differences are set."""
     assert expected == detach_steps(a_port(), an_origin(), a_view(host=(link,)))
+
+
+def test_a_lower_mtu_at_home_is_asked_for_once() -> None:
+    """It was noted before the port had joined its broadcast group; the rest is put back."""
+    view = a_view(host=(a_link(mtu=2044, up=False),), mtu_asked=frozenset({(HOST, 4)}))
+    assert (UP,) == detach_steps(a_port(), an_origin(mtu=4092), view)
 
 
 @pytest.mark.parametrize(
@@ -150,12 +157,23 @@ def test_the_traffic_class_of_a_device_that_is_gone_is_not_written() -> None:
     [
         ((a_link(),), (MoveLink(index=4, to=HOST),)),
         ((a_link(), a_child()), (RemoveLink(index=9, place=CONTAINER), MoveLink(index=4, to=HOST))),
-        ((a_link(), a_child(pkey=0x8002)), (MoveLink(index=4, to=HOST),)),
+        (
+            (a_link(), a_child(), a_child(index=10, name="mine", pkey=0x8002)),
+            (
+                RemoveLink(index=9, place=CONTAINER),
+                RemoveLink(index=10, place=CONTAINER),
+                MoveLink(index=4, to=HOST),
+            ),
+        ),
+        (
+            (a_link(), a_link(index=7, name="ib1", port_guid=STRANGER), ANOTHERS),
+            (MoveLink(index=4, to=HOST),),
+        ),
     ],
-    ids=["alone", "with its child", "with another's child"],
+    ids=["alone", "with its child", "with the pod's own", "with another interface's"],
 )
 def test_shared_mode_sends_the_interface_home(container: Any, expected: tuple[Step, ...]) -> None:
-    """Its child goes first: it would stay behind."""
+    """Its children go first: they would stay behind, and the host never had any."""
     assert expected == detach_steps(TENANT, an_origin(), shared(host=(), container=container))
 
 
@@ -169,21 +187,52 @@ def test_shared_mode_restores_the_traffic_class_while_the_interface_is_away() ->
     ) == steps
 
 
-@pytest.mark.parametrize("name", ["ib0.8001", "dev9"], ids=["its name", "its name was taken"])
-def test_a_child_that_came_home_with_its_parent_is_removed(name: str) -> None:
-    """In shared mode both return when the namespace dies; the host never had that child."""
-    view = shared(host=(a_link(), a_child(name=name)))
-    assert (RemoveLink(index=9, place=HOST),) == detach_steps(TENANT, an_origin(), view)
+@pytest.mark.parametrize("port", [TENANT, a_port()], ids=["with a pkey", "without"])
+@pytest.mark.parametrize(
+    "child",
+    [a_child(), a_child(name="dev9"), a_child(name="mine"), a_child(pkey=0x8002)],
+    ids=["its name", "its name was taken", "another name", "another partition"],
+)
+def test_a_child_that_came_home_with_its_parent_is_removed(port: Any, child: Any) -> None:
+    """In shared mode all return when the namespace dies; the port had none when it left."""
+    view = shared(host=(a_link(), child))
+    assert (RemoveLink(index=9, place=HOST),) == detach_steps(port, an_origin(), view)
+
+
+def test_a_child_that_the_pod_keeps_is_removed_when_its_parent_is_home() -> None:
+    """It was made between two looks; its parent's index says nothing there any more."""
+    child = a_child(parent=12)
+    view = shared(host=(a_link(),), container=(child, ANOTHERS))
+    for origin in (an_origin(), an_origin(mtu=None, up=None)):
+        assert (RemoveLink(index=9, place=CONTAINER),) == detach_steps(a_port(), origin, view)
+
+
+def test_a_child_that_came_home_does_not_keep_its_parents_name() -> None:
+    """A pod may have given it that."""
+    view = shared(host=(a_link(name="ib3", up=False), a_child(name="ib0")))
+    steps = (RemoveLink(index=9, place=HOST), NAME, UP)
+    assert steps == detach_steps(a_port(), an_origin(), view)
 
 
 @pytest.mark.parametrize(
-    "child",
-    [a_child(name="storage"), a_child(pkey=0x8002), a_child(parent=5)],
-    ids=["another name", "another partition", "another parent"],
+    ("origin", "view"),
+    [
+        (an_origin(), shared(host=(a_link(), a_child(parent=7, port_guid=STRANGER)))),
+        (an_origin(), shared(host=(a_link(), a_child(port_guid=STRANGER)))),
+        (an_origin(mtu=None, up=None), shared(host=(a_link(), a_child()))),
+        (an_origin(), a_view(host=(a_link(), a_child()))),
+    ],
+    ids=["another's", "an index of elsewhere", "not noted", "exclusive mode"],
 )
-def test_the_hosts_own_children_are_left_alone(child: Any) -> None:
-    """Somebody may have made them since."""
-    assert () == detach_steps(TENANT, an_origin(), shared(host=(a_link(), child)))
+def test_the_hosts_own_children_are_left_alone(origin: Any, view: PortView) -> None:
+    """What is not surely the pod's: in exclusive mode the way home destroys all of those."""
+    assert () == detach_steps(a_port(), origin, view)
+
+
+def test_the_children_of_a_port_that_stayed_at_home_are_the_hosts() -> None:
+    """A sibling of what was allocated does not move in shared mode: no pod had it."""
+    view = shared(host=(a_link(), a_child()))
+    assert () == detach_steps(a_port(), an_origin(), view, allocated=False)
 
 
 @pytest.mark.parametrize(
@@ -214,10 +263,28 @@ def test_a_displaced_device_gives_our_name_back(taker: Any, first: tuple[Step, .
     ids=["nothing displaced", "only ourselves", "no InfiniBand", "a child of a displaced one"],
 )
 def test_a_strangers_name_is_not_taken(taker: Any, displaced: Any) -> None:
-    """The host's administrator decides."""
-    view = a_view(host=(taker, a_link(name="ib3")))
-    with pytest.raises(AttachRefused, match="ib3 cannot be named ib0 in the host's namespace"):
-        detach_steps(a_port(), an_origin(), view, displaced=displaced)
+    """The host's administrator decides; the rest is put back under the name there is."""
+    view = a_view(host=(taker, a_link(name="ib3", up=False)))
+    assert (UP,) == detach_steps(a_port(), an_origin(), view, displaced=displaced)
+
+
+def test_who_cannot_have_his_name_takes_none_that_is_owed() -> None:
+    """It steps aside for the device that will come home to it."""
+    view = a_view(host=(TAKER, a_link(name="ib3")))
+    aside = (DOWN, RenameLink(index=4, name="ibdra4", place=HOST), UP)
+    assert aside == detach_steps(a_port(), an_origin(), view, owed={"ib3"})
+    assert () == detach_steps(a_port(), an_origin(), view, owed={"ib4"})
+    free = a_view(host=(a_link(name="ib3"),))
+    assert (DOWN, NAME, UP) == detach_steps(a_port(), an_origin(), free, owed={"ib3"})
+
+
+def test_in_shared_mode_a_displaced_devices_child_gives_our_name_back() -> None:
+    """A pod can name its partitions' interfaces as it likes; they come home with it."""
+    taker = a_child(index=7, name="ib0", parent=8, port_guid=STRANGER, up=False)
+    view = shared(host=(taker, a_link(name="ib3", up=False)))
+    aside = RenameLink(index=7, name="ibdra7", place=HOST)
+    steps = detach_steps(a_port(), an_origin(), view, displaced={PORT_GUID, STRANGER})
+    assert (aside, NAME, UP) == steps
 
 
 @pytest.mark.parametrize(

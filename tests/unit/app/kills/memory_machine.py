@@ -57,7 +57,13 @@ class MemoryMachine:
         """Give the machine one of its devices, for the first time or again."""
         hca = self.hcas[name]
         ports = tuple(
-            FakePort(number=number, guid=guid, netdev=port.netdev, mtu=port.mtu)
+            FakePort(
+                number=number,
+                guid=guid,
+                netdev=port.netdev,
+                mtu=port.mtu,
+                broadcast_mtu=port.broadcast_mtu,
+            )
             for number, (port, guid) in enumerate(zip(hca.ports, hca.port_guids, strict=True), 1)
         )
         self.traffic_classes[name] = dict.fromkeys(self.traffic_classes[name], UNSET)
