@@ -162,15 +162,17 @@ class Attaching:
             self._ledger.put(replace(record, on_host_network=True))
 
     def _attach(self, record: ClaimRecord, start: ContainerStart, spaces: Spaces) -> None:
-        if record.attachment is not None and not self.is_whole(record):
+        whole = self.is_whole(record)
+        if record.attachment is not None and not whole:
             self._marks.remove(start.claim)  # moving anew, its node numbers may be others
         noted, attachment = self._noted(record, start, spaces)
-        prepared = noted.prepared
+        # What is as it should be is left alone: the pod's first container is at work with it.
+        ports = () if whole else noted.prepared.moving
         done = replace(noted, attachment=replace(attachment, phase=Phase.DONE))
         try:
-            for port in prepared.moving:
+            for port in ports:
                 self._mover.settle(port, spaces, leaving_steps, patience=PATIENCE)
-            for port in prepared.moving:
+            for port in ports:
                 displaced = self._detaching.displaced(named=port.device.netdev)
                 plan = partial(attach_steps, displaced=displaced)
                 self._mover.settle(port, spaces, plan, patience=PATIENCE)
