@@ -33,6 +33,7 @@ from ibdra_app.daemon import Daemon
 from ibdra_app.detaching import Detaching
 from ibdra_app.device_watches import DeviceWatches
 from ibdra_app.discovery import Discovery
+from ibdra_app.forgetting import Forgetting
 from ibdra_app.kube_sources import make_api, make_kube
 from ibdra_app.measuring import ApiCalls, make_counts, make_metrics
 from ibdra_app.monitoring import Monitoring
@@ -171,6 +172,7 @@ class Container(containers.DeclarativeContainer):
         hook=settings.provided.hook,
         with_umad=settings.provided.with_umad,
     )
+    forgetting = providers.Singleton(Forgetting, ledger=ledger, recovery=recovery)
     publisher = providers.Singleton(
         SlicePublisher,
         slices=kube.provided.slices,
@@ -238,6 +240,7 @@ class Container(containers.DeclarativeContainer):
         Daemon,
         recovery=recovery,
         watching=watching,
+        forgetting=forgetting,
         provision=providers.Callable(provision_at_start, settings, provisioning).provider,
         rdma=kernel.provided.rdma,
         demand=settings.provided.isolation,
