@@ -166,16 +166,12 @@ class Attaching:
         if record.attachment is not None and not whole:
             self._marks.remove(start.claim)  # moving anew, its node numbers may be others
         noted, attachment = self._noted(record, start, spaces)
-        # What is as it should be is left alone: the pod's first container is at work with it.
-        ports = () if whole else noted.prepared.moving
         done = replace(noted, attachment=replace(attachment, phase=Phase.DONE))
         try:
-            for port in ports:
-                self._mover.settle(port, spaces, leaving_steps, patience=PATIENCE)
-            for port in ports:
-                displaced = self._detaching.displaced(named=port.device.netdev)
-                plan = partial(attach_steps, displaced=displaced)
-                self._mover.settle(port, spaces, plan, patience=PATIENCE)
+            if not whole:
+                self._settle(noted, spaces)
+            for port in noted.prepared.moving if whole else ():  # another container is at work
+                self._mover.tell_of_mtus(port, spaces)
             if done != noted:  # the pod's second container: nothing to write down
                 self._ledger.put(done)
         except IbdraError:
@@ -191,6 +187,15 @@ class Attaching:
         except StateFailed as error:  # it serves restarts while we are down, nothing else
             _log.warning("claim %s: %s", prepared.claim, error)
         _log.info("claim %s: attached to %s", prepared.claim, done.attachment and attachment.holder)
+
+    def _settle(self, record: ClaimRecord, spaces: Spaces) -> None:
+        """Carry the moves out: what can be done at home first, for all ports."""
+        for port in record.prepared.moving:
+            self._mover.settle(port, spaces, leaving_steps, patience=PATIENCE)
+        for port in record.prepared.moving:
+            displaced = self._detaching.displaced(named=port.device.netdev)
+            plan = partial(attach_steps, displaced=displaced)
+            self._mover.settle(port, spaces, plan, patience=PATIENCE)
 
     def _noted(
         self, record: ClaimRecord, start: ContainerStart, spaces: Spaces

@@ -33,6 +33,7 @@ from ibdra_app.daemon import Daemon
 from ibdra_app.detaching import Detaching
 from ibdra_app.device_watches import DeviceWatches
 from ibdra_app.discovery import Discovery
+from ibdra_app.forgetting import Forgetting
 from ibdra_app.kube_sources import make_api, make_kube
 from ibdra_app.measuring import ApiCalls, make_counts, make_metrics
 from ibdra_app.monitoring import Monitoring
@@ -176,6 +177,7 @@ class Container(containers.DeclarativeContainer):
         marks=marks,
         specs=specs,
     )
+    forgetting = providers.Singleton(Forgetting, ledger=ledger, recovery=recovery)
     publisher = providers.Singleton(
         SlicePublisher,
         slices=kube.provided.slices,
@@ -244,6 +246,7 @@ class Container(containers.DeclarativeContainer):
         Daemon,
         recovery=recovery,
         watching=watching,
+        forgetting=forgetting,
         provision=providers.Callable(provision_at_start, settings, provisioning).provider,
         rdma=kernel.provided.rdma,
         demand=settings.provided.isolation,

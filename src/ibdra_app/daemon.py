@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Protocol
 
+from ibdra_app.forgetting import Forgetting
 from ibdra_app.isolation import ensure_isolation
 from ibdra_app.recovery import Recovery
 from ibdra_app.reporting import Reporting
@@ -57,6 +58,7 @@ class Daemon:
         *,
         recovery: Recovery,
         watching: Watching,
+        forgetting: Forgetting,
         provision: Callable[[], None],
         rdma: RdmaDevices,
         demand: IsolationDemand,
@@ -70,6 +72,7 @@ class Daemon:
     ) -> None:
         self._recovery = recovery
         self._watching = watching
+        self._forgetting = forgetting
         self._provision = provision
         self._rdma = rdma
         self._demand = demand
@@ -108,11 +111,13 @@ class Daemon:
             # Slices come last: a pod that is scheduled now finds a driver that is registered.
             watcher = asyncio.create_task(self._watching.run(), name="ibdra-watching")
             stack.push_async_callback(_ended, watcher)
+            forgetting = asyncio.create_task(self._forgetting.run(), name="ibdra-forgetting")
+            stack.push_async_callback(_ended, forgetting)
             arriving = asyncio.create_task(self._arrive(), name="ibdra-arriving")
             stack.push_async_callback(_ended, arriving)
             self.ready.set()
             _log.info("ready")
-            await _first_of(stop, watcher)
+            await _first_of(stop, watcher, forgetting)
             _log.info("stopping")
             self.ready.clear()
 
@@ -143,13 +148,14 @@ class Daemon:
         return False
 
 
-async def _first_of(stop: asyncio.Event, watcher: asyncio.Task[None]) -> None:
-    """Wait for the stop; a watcher that fails ends the daemon, with its error."""
+async def _first_of(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
+    """Wait for the stop; a task that fails ends the daemon, with its error."""
     waiting = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({waiting, watcher}, return_when=asyncio.FIRST_COMPLETED)
-        if watcher.done():
-            watcher.result()
+        await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
     finally:
         waiting.cancel()
 

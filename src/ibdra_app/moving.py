@@ -20,7 +20,7 @@ from ibdra_domain.ports.events import Events
 from ibdra_domain.ports.netlink import Links, Netns, NetnsId, RdmaDevices
 from ibdra_domain.ports.sysfs import Sysfs
 from ibdra_domain.preparation import PreparedPort
-from ibdra_domain.shortfalls import lowered_mtus
+from ibdra_domain.shortfalls import lowered_mtus, wanted_mtus
 from ibdra_domain.steps import (
     AddPkeyChild,
     ConfigureLink,
@@ -169,6 +169,12 @@ class Mover:
                         raise
                     left -= 1
         for line in lowered_mtus(view, asked):
+            _log.warning("%s: %s", port.device.name, line)
+
+    def tell_of_mtus(self, port: PreparedPort, spaces: Spaces) -> None:
+        """Tell of MTUs in the container that the kernel has lowered since they were asked for."""
+        view = self.view(port, spaces)
+        for line in lowered_mtus(view, wanted_mtus(port, view)):
             _log.warning("%s: %s", port.device.name, line)
 
     def _do(self, step: Step, spaces: Spaces) -> None:

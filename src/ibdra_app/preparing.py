@@ -2,7 +2,8 @@
 
 Why: this is the order that a crash at any point can be recovered from.  Decide (pure),
 write the intent, write the CDI spec, write that it is done, answer; and back: bring the
-devices home, remove the spec, forget.  Asked twice, the answer comes from the record.
+devices home, remove the spec, forget.  Asked twice, the answer comes from the record.  A
+claim that is unprepared ends the calls of before that would still prepare it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ibdra_app.ledger import Ledger
 from ibdra_app.reports import Reports, Unheard
 from ibdra_app.speaking import speaking_of
 from ibdra_app.spec_upkeep import SpecUpkeep
+from ibdra_app.under_way import PrepareCall, UnderWay
 from ibdra_domain.allocation import Allocation, read_allocation
 from ibdra_domain.container_edits import to_prepared_devices
 from ibdra_domain.errors import ClaimRefused, IbdraError, KubeNotFound
@@ -63,15 +65,17 @@ class Preparing:
         self._specs = specs
         self._with_umad = with_umad
         self._reports = reports or Unheard()
+        self._under_way = UnderWay()
 
     def prepare(
         self, claims: Sequence[ClaimRef]
     ) -> Mapping[str, tuple[PreparedDevice, ...] | IbdraError]:
         """Fulfil the port."""
         answers: dict[str, tuple[PreparedDevice, ...] | IbdraError] = {}
-        for claim in claims:
-            with speaking_of(claim=claim.uid):
-                answers[claim.uid] = self._prepare_or_refuse(claim)
+        with self._under_way.call(claim.uid for claim in claims) as call:
+            for claim in claims:
+                with speaking_of(claim=claim.uid):
+                    answers[claim.uid] = self._prepare_or_refuse(claim, call)
         return answers
 
     def unprepare(self, claims: Sequence[ClaimRef]) -> Mapping[str, IbdraError | None]:
@@ -82,9 +86,11 @@ class Preparing:
                 answers[claim.uid] = self._unprepare_or_fail(claim)
         return answers
 
-    def _prepare_or_refuse(self, claim: ClaimRef) -> tuple[PreparedDevice, ...] | IbdraError:
+    def _prepare_or_refuse(
+        self, claim: ClaimRef, call: PrepareCall
+    ) -> tuple[PreparedDevice, ...] | IbdraError:
         try:
-            prepared = self._prepare(claim)
+            prepared = self._prepare(claim, call)
         except IbdraError as error:
             self._counts.failed("prepare", error)
             self._reports.refused(claim, action="prepare", error=error)
@@ -106,16 +112,18 @@ class Preparing:
         _log.info("claim %s: unprepared", claim)
         return None
 
-    def _prepare(self, claim: ClaimRef) -> PreparedClaim:
+    def _prepare(self, claim: ClaimRef, call: PrepareCall) -> PreparedClaim:
         with self._ledger.lock:
             if (known := self._from_record(claim)) is not None:
                 return known
+            _check_wanted(claim, call)
         allocation = self._allocation(claim)  # the API server may take its time: no lock
         with self._ledger.lock:
             if (
                 known := self._from_record(claim)
             ) is not None:  # the kubelet's other try was faster
                 return known
+            _check_wanted(claim, call)
             return self._prepare_anew(claim, allocation)
 
     def _from_record(self, claim: ClaimRef) -> PreparedClaim | None:
@@ -187,6 +195,7 @@ class Preparing:
 
     def _unprepare(self, claim: ClaimRef) -> None:
         with self._ledger.lock:
+            self._under_way.revoke(claim.uid)
             record = self._ledger.get(claim.uid)
             if record is not None and record.attachment is not None:
                 self._detaching.detach(claim.uid)
@@ -195,3 +204,12 @@ class Preparing:
             self._ledger.remove(claim.uid)  # also one that was set aside as corrupt
         if record is not None:
             self._reports.changed(claim)
+
+
+def _check_wanted(claim: ClaimRef, call: PrepareCall) -> None:
+    """Refuse what was unprepared meanwhile; for who holds the ledger's lock."""
+    if call.is_revoked(claim.uid):
+        raise ClaimRefused(
+            f"claim {claim} was unprepared while it was being prepared",
+            remedy="wait: the kubelet asks again if a pod still wants it",
+        )

@@ -35,6 +35,17 @@ def lowered_mtus(view: PortView, asked: Mapping[tuple[Place, int], int]) -> tupl
     )
 
 
+def wanted_mtus(port: PreparedPort, view: PortView) -> dict[tuple[Place, int], int]:
+    """Give the MTUs that a port's interfaces in the container were asked to have."""
+    link = view.parent(port.device.netdev_guid, Place.CONTAINER)
+    if link is None or port.config.mtu is None:
+        return {}
+    pkey = port.child_pkey
+    child = view.child(link, pkey, Place.CONTAINER) if pkey is not None else None
+    mtu = port.config.mtu - IPOIB_HEADER
+    return {(Place.CONTAINER, one.index): mtu for one in (link, child) if one is not None}
+
+
 def not_as_it_was(port: PreparedPort, origin: PortOrigin, view: PortView) -> tuple[str, ...]:
     """Tell what of a port that is home could not be put back, and by which commands it can."""
     link = view.parent(port.device.netdev_guid, Place.HOST)

@@ -4,6 +4,9 @@ Why: the order matters.  The kubelet dials the DRA socket as soon as it has foun
 registration socket, so that one comes last and goes first.  Its folders are sometimes
 wiped under running drivers (a node that is set up anew, a tidy colleague): a kubelet that
 starts afterwards would never find us, so sockets that are gone are served again.
+
+Calls of the driver have threads of their own: they wait for locks and for the API server,
+and must not keep the rest of the process waiting for a thread.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +37,9 @@ _log = logging.getLogger(__name__)
 GRACE = 10.0
 """Seconds that calls under way get at stop; a pod's default grace period is 30."""
 
+CALLS = 64
+"""Calls of the driver at a time; further ones wait."""
+
 LOOK = 5.0
 """Seconds between two looks at whether the sockets are still there."""
 
@@ -47,7 +54,7 @@ class KubeletPlugin:
     driver_name:
         As ResourceClaims and DeviceClasses write it.
     driver:
-        Does the work; called from worker threads, maybe several at once.
+        Does the work; called from worker threads, at most 64 at once.
     kubelet_dir:
         The kubelet's folder, as this process sees it.
     instance:
@@ -90,6 +97,7 @@ class KubeletPlugin:
             also=self._health.announced if self._health else (),
         )
         self._listeners: list[_Listener] = []
+        self._workers: ThreadPoolExecutor | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -123,12 +131,20 @@ class KubeletPlugin:
                 f"the kubelet plugin of {self.driver_name} cannot be started, it runs already",
                 remedy="stop it first",
             )
-        await self._serve()
-        self._keeper = asyncio.create_task(self._keep(), name="ibdra-kubelet-sockets")
+        workers = ThreadPoolExecutor(CALLS, thread_name_prefix="ibdra-kubelet")
+        try:
+            await self._serve(workers)
+        except BaseException:
+            _let_go(workers)
+            raise
+        self._workers = workers
+        self._keeper = asyncio.create_task(self._keep(workers), name="ibdra-kubelet-sockets")
 
-    async def _serve(self) -> None:
+    async def _serve(self, workers: Executor) -> None:
         dra = [
-            DraService(self._driver, version=version, observe=self._observe).handler()
+            DraService(
+                self._driver, version=version, workers=workers, observe=self._observe
+            ).handler()
             for version in wire.DRA_VERSIONS
         ]
         dra += self._health.handlers() if self._health else []
@@ -141,7 +157,7 @@ class KubeletPlugin:
             await self._close(0)
             raise
 
-    async def _keep(self) -> None:
+    async def _keep(self, workers: Executor) -> None:
         """Serve anew when somebody has removed a socket; another's in its place is left alone."""
         while True:
             await asyncio.sleep(LOOK)
@@ -150,24 +166,30 @@ class KubeletPlugin:
             _log.warning("the kubelet's sockets of %s are gone: serving again", self.driver_name)
             try:
                 await self._close(GRACE)
-                await self._serve()
+                await self._serve(workers)
             except KubeletFailed as error:
                 _log.warning("not served: %s", error)
 
     async def stop(self, grace: float = GRACE) -> None:
         """Remove both sockets and end serving; calls under way get ``grace`` seconds.
 
-        Stopping what does not run is no error.
+        The thread of one that takes longer is left to end by itself.  Stopping what does not
+        run is no error.
         """
         if self._health is not None:
             self._health.end()
         keeper, self._keeper = self._keeper, None
+        workers, self._workers = self._workers, None
         if keeper is not None:
             keeper.cancel()  # before the first await: it must not serve what we close
-        await self._close(grace)
-        if keeper is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeper
+        try:
+            await self._close(grace)
+            if keeper is not None:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await keeper
+        finally:
+            if workers is not None:
+                _let_go(workers)
 
     async def _close(self, grace: float) -> None:
         async with AsyncExitStack() as stack:  # last in, first out, whatever fails
@@ -187,6 +209,11 @@ class KubeletPlugin:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+
+def _let_go(workers: Executor) -> None:
+    """Begin nothing more; what is being done ends by itself."""
+    workers.shutdown(wait=False, cancel_futures=True)
 
 
 class _Listener:

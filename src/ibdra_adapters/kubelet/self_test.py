@@ -1,7 +1,8 @@
 """A plugin asked over its own sockets, as the kubelet would ask.
 
-Why: a process that runs may still have lost its sockets, its event loop or all its worker
-threads.  Only a call that goes the whole way tells.
+Why: a process that runs may still have lost its sockets or its event loop.  Only a call over
+the sockets tells.  It has no claims, so it needs none of the driver's threads: those may all
+wait for an API server that is away, and a restart would not bring that back.
 """
 
 from __future__ import annotations

@@ -9,17 +9,22 @@ with another grpcio.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, TypeVar
 
 import grpc
 
 from ibdra_adapters.kubelet import answers, wire
 from ibdra_adapters.kubelet._generated import dra_v1_pb2
 from ibdra_adapters.kubelet._generated import pluginregistration_pb2 as registration_pb2
-from ibdra_domain.ports.driver import DraDriver
+from ibdra_domain.ports.driver import ClaimRef, DraDriver
+
+AnswerT = TypeVar("AnswerT")
 
 _log = logging.getLogger(__name__)
 
@@ -94,17 +99,24 @@ class RegistrationService:
 class DraService:
     """One version of DRAPlugin on top of a driver.
 
-    The driver blocks on hardware and files, so it is called in worker threads.  A call
-    that the kubelet gives up stops being awaited; the driver finishes it all the same.
-    ``observe`` is told of each call: its method, the seconds it took, and how many of its
-    claims failed.
+    The driver blocks on hardware, files and other people's servers, so it is called in the
+    threads of ``workers``, which nothing else should need.  A call that the kubelet gives up
+    stops being awaited: one that has begun the driver finishes all the same, one that waits
+    for a thread never begins.  A call without claims needs no thread.  ``observe`` is told of
+    each call: its method, the seconds it took, and how many of its claims failed.
     """
 
     def __init__(
-        self, driver: DraDriver, *, version: wire.DraVersion, observe: Observe | None = None
+        self,
+        driver: DraDriver,
+        *,
+        version: wire.DraVersion,
+        workers: Executor,
+        observe: Observe | None = None,
     ) -> None:
         self._driver = driver
         self._version = version
+        self._workers = workers
         self._observe = observe
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -132,7 +144,7 @@ class DraService:
         """Prepare the claims of one pod."""
         claims = wire.read_claims(request)
         started = time.monotonic()
-        given = await asyncio.to_thread(answers.prepare, self._driver, claims)
+        given = await self._ask(answers.prepare, claims)
         failed = sum(isinstance(answer, str) for answer in given.values())
         self._tell(wire.PREPARE, since=started, failed=failed)
         return self._version.prepare_response(given)
@@ -143,10 +155,21 @@ class DraService:
         """Unprepare the claims of one pod."""
         claims = wire.read_claims(request)
         started = time.monotonic()
-        given = await asyncio.to_thread(answers.unprepare, self._driver, claims)
+        given = await self._ask(answers.unprepare, claims)
         failed = sum(answer is not None for answer in given.values())
         self._tell(wire.UNPREPARE, since=started, failed=failed)
         return self._version.unprepare_response(given)
+
+    async def _ask(
+        self,
+        answer: Callable[[DraDriver, Sequence[ClaimRef]], dict[str, AnswerT]],
+        claims: Sequence[ClaimRef],
+    ) -> dict[str, AnswerT]:
+        """Have claims answered in a thread, with a context of its own."""
+        if not claims:
+            return {}
+        call = partial(contextvars.copy_context().run, answer, self._driver, claims)
+        return await asyncio.get_running_loop().run_in_executor(self._workers, call)
 
     def _tell(self, method: str, *, since: float, failed: int) -> None:
         if self._observe is not None:

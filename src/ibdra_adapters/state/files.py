@@ -3,7 +3,8 @@
 Why: one bad file must not cost the others (a peer's single checkpoint file made whole
 nodes crash-loop), and a file from a newer driver must not be misread by an older one.
 A record that cannot be trusted is renamed to ``*.corrupt``: kept for a human, out of the
-driver's way.
+driver's way.  One that cannot be read now may be as good as ever, of a pod that runs: then
+nothing is loaded, as its device would be given to another pod.
 
 The file: one line of JSON, ``{"version": 1, "checksum": "<sha256 of record>",
 "record": {…}}``.
@@ -24,6 +25,12 @@ from ibdra_domain.errors import StateFailed
 from ibdra_domain.ports.state import Loaded, RecordT
 
 VERSION = 1
+
+_READ_REMEDY = (
+    "it is tried again; if it stays so, look at the disk, and move it away once no pod uses "
+    "its claim"
+)
+_REMEDY = "check that the folder is on a disk of the host, writable, and not full"
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -46,7 +53,7 @@ class StateFolder(Generic[RecordT]):
     def load(self) -> Loaded[RecordT]:
         """Fulfil the port; leftovers of interrupted writes are removed."""
         records: dict[str, RecordT] = {}
-        warnings: list[str] = []
+        corrupt: dict[Path, str] = {}
         aside: set[str] = set()
         with self._failing("read", self._folder):
             self._make_folder()
@@ -57,12 +64,13 @@ class StateFolder(Generic[RecordT]):
                     aside.add(path.stem)
                 elif path.suffix == ".json":
                     try:
-                        records[path.stem] = self._read(path)
-                    except FileNotFoundError:
-                        continue  # removed since it was listed
+                        with self._failing("read", path, remedy=_READ_REMEDY):
+                            records.update(self._read_if_there(path))
                     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
-                        warnings.append(self._set_aside(path, str(error)))
-                        aside.add(path.stem)
+                        corrupt[path] = str(error)
+        # Last: what is told of them must not be lost to another file that cannot be read.
+        warnings = [self._set_aside(path, why) for path, why in corrupt.items()]
+        aside |= {path.stem for path in corrupt}
         return Loaded(records, tuple(warnings), frozenset(aside - records.keys()))
 
     def peek(self) -> dict[str, RecordT]:
@@ -120,6 +128,13 @@ class StateFolder(Generic[RecordT]):
         except IsADirectoryError as error:
             raise ValueError("it is a folder") from error
 
+    def _read_if_there(self, path: Path) -> dict[str, RecordT]:
+        """Give nothing for one that was removed since it was listed."""
+        try:
+            return {path.stem: self._read(path)}
+        except FileNotFoundError:
+            return {}
+
     def _decoded(self, raw: bytes) -> RecordT:
         envelope = _ENVELOPES.decode(raw)
         if envelope.version != VERSION:
@@ -131,8 +146,9 @@ class StateFolder(Generic[RecordT]):
 
     def _set_aside(self, path: Path, why: str) -> str:
         aside = path.with_suffix(".corrupt")
-        path.replace(aside)
-        sync_folder(self._folder)
+        with self._failing("set aside", path):
+            path.replace(aside)
+            sync_folder(self._folder)
         return f"{path} is not a record of this driver ({why}): it was set aside as {aside.name}"
 
     def _path(self, key: str) -> Path:
@@ -141,11 +157,11 @@ class StateFolder(Generic[RecordT]):
         return self._folder / f"{key}.json"
 
     @contextlib.contextmanager
-    def _failing(self, what: str, path: Path) -> Iterator[None]:
+    def _failing(self, what: str, path: Path, *, remedy: str = _REMEDY) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise StateFailed(
                 f"{path} could not be {what} ({(error.strerror or 'unknown cause').lower()})",
-                remedy="check that the folder is on a disk of the host, writable, and not full",
+                remedy=remedy,
             ) from error

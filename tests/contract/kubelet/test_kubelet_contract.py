@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import socket
 import stat
@@ -345,6 +346,100 @@ async def test_a_call_that_takes_too_long_is_given_up(folder: Path) -> None:
             await hasty.prepare([claim(1)])
         go_on.set()
         assert {"uid-1": (device(claim(1)),)} == await patient.prepare([claim(1)])
+
+
+class Waiting(Driver):
+    """A driver whose prepare waits, as for an API server that is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = threading.Event()
+        self.threads: list[str] = []
+
+    def prepare(self, claims: Sequence[ClaimRef]) -> Prepared:
+        self.threads.append(threading.current_thread().name)
+        self.go_on.wait()
+        return super().prepare(claims)
+
+
+async def reached(look: Callable[[], bool]) -> None:
+    """Wait until a look is true."""
+    async with asyncio.timeout(30):
+        while not look():  # noqa: ASYNC110 -- what is looked at has no event of its own
+            await asyncio.sleep(0.01)
+
+
+async def test_calls_that_wait_hold_up_nothing_else(folder: Path) -> None:
+    """However many there are, the process' other threads run, and it passes for alive."""
+    driver, many = Waiting(), min(32, (os.cpu_count() or 1) + 4)
+    async with (
+        KubeletPlugin(NAME, driver, kubelet_dir=folder) as plugin,
+        FakeKubelet(folder) as kubelet,
+    ):
+        await kubelet.register()
+        calls = [asyncio.create_task(kubelet.prepare([claim(n)])) for n in range(many)]
+        try:
+            await reached(lambda: len(driver.threads) == many)
+            await plugin.ask(deadline=5.0)
+            async with asyncio.timeout(5.0):
+                await asyncio.to_thread(threading.current_thread)
+        finally:
+            driver.go_on.set()
+        answers = await asyncio.gather(*calls)
+    assert [{f"uid-{n}": (device(claim(n)),)} for n in range(many)] == list(answers)
+    assert {True} == {name.startswith("ibdra-kubelet") for name in driver.threads}
+
+
+async def test_only_so_many_calls_are_in_the_driver(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Further ones wait; what the kubelet gives up before its turn never reaches the driver."""
+    monkeypatch.setattr("ibdra_adapters.kubelet.plugin.CALLS", 2)
+    driver = Waiting()
+    async with (
+        KubeletPlugin(NAME, driver, kubelet_dir=folder) as plugin,
+        FakeKubelet(folder) as kubelet,
+        FakeKubelet(folder, deadline=0.3) as hasty,
+    ):
+        await kubelet.register()
+        await hasty.register()
+        calls = [asyncio.create_task(kubelet.prepare([claim(n)])) for n in range(2)]
+        try:
+            await reached(lambda: len(driver.threads) == 2)
+            with pytest.raises(KubeletFailed, match="DEADLINE_EXCEEDED"):
+                await hasty.prepare([claim(2)])
+            further = asyncio.create_task(kubelet.unprepare([claim(3)]))
+            await plugin.ask(deadline=5.0)
+            assert 2 == len(driver.threads)
+            assert not further.done()
+        finally:
+            driver.go_on.set()
+        assert {"uid-3": None} == await further
+        await asyncio.gather(*calls)
+    assert {(claim(n),) for n in (0, 1, 3)} == set(driver.asked)
+
+
+async def test_a_call_that_hangs_does_not_hold_up_the_stop(folder: Path) -> None:
+    """It gets the grace and is given up then; its thread ends by itself, if ever."""
+    driver = Waiting()
+    plugin = KubeletPlugin(NAME, driver, kubelet_dir=folder)
+    async with FakeKubelet(folder) as kubelet:
+        await plugin.start()
+        await kubelet.register()
+        call = asyncio.create_task(kubelet.prepare([claim(1)]))
+        try:
+            await reached(lambda: bool(driver.threads))
+            async with asyncio.timeout(10):
+                await plugin.stop(0.1)
+            with pytest.raises(KubeletFailed):
+                await call
+            assert [] == driver.asked
+        finally:
+            driver.go_on.set()
+        await reached(lambda: driver.threads[0] not in {t.name for t in threading.enumerate()})
+        async with plugin:
+            await kubelet.register()
+            assert {"uid-2": (device(claim(2)),)} == await kubelet.prepare([claim(2)])
 
 
 async def test_the_plugin_knows_that_it_is_registered(folder: Path) -> None:

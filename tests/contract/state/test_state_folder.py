@@ -228,6 +228,43 @@ def test_a_disk_that_does_not_read_is_no_corrupt_record(
 
 
 @pytest.mark.usefixtures("raw")
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ENOMEM, errno.EACCES])
+def test_the_one_file_that_cannot_be_read_is_named(
+    store: StateFolder[ClaimRecord], folder: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the cause, and how to get on without giving its device away."""
+    real = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        return failing(code)() if path.name == FILE else real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ibdra_adapters.state.files.Path.read_bytes", read_bytes)
+        with pytest.raises(StateFailed) as raised:
+            store.load()
+    cause = os.strerror(code).lower()
+    assert f"{folder / FILE} could not be read ({cause})" == raised.value.problem
+    assert "move it away once no pod uses its claim" in raised.value.remedy
+    assert {UID, OTHER} == set(store.load().records)
+
+
+@pytest.mark.usefixtures("raw")
+def test_a_corrupt_file_that_cannot_be_set_aside_is_named(
+    store: StateFolder[ClaimRecord], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The load fails: it must not be told that it was set aside."""
+    (folder / FILE).write_bytes(b"half")
+    with monkeypatch.context() as patched:
+        patched.setattr("ibdra_adapters.state.files.Path.replace", failing(errno.EROFS))
+        with pytest.raises(StateFailed) as raised:
+            store.load()
+    assert f"{folder / FILE} could not be set aside (read-only file system)" == (
+        raised.value.problem
+    )
+    assert [FILE] == [Path(line.split()[0]).name for line in store.load().warnings]
+
+
+@pytest.mark.usefixtures("raw")
 def test_leftovers_of_interrupted_writes_are_cleaned(
     store: StateFolder[ClaimRecord], folder: Path
 ) -> None:

@@ -102,8 +102,8 @@ def test_an_mtu_that_falls_after_the_attach_refuses_no_container(
     check_over(site)
 
 
-def test_an_mtu_that_a_pod_changed_is_put_right_by_its_next_container(site: Site) -> None:
-    """Only the kernel's answer counts: a higher one is not whole, a lower one is asked again."""
+def test_an_mtu_that_a_pod_changed_is_put_right_where_it_is_too_high(site: Site) -> None:
+    """A lower one is as the kernel's: it is left, as setting it would take the carrier away."""
     site.attach()
     pod = site.kernel.processes[site.pods[site.claims[0].uid]]
     link = next(x for x in site.kernel.links_of(pod) if x.below is None)
@@ -114,7 +114,7 @@ def test_an_mtu_that_a_pod_changed_is_put_right_by_its_next_container(site: Site
     site.kernel.set_mtu(link, 1500)
     assert is_whole(site)
     site.attach()
-    assert 2044 == mtus(site)["ib0v0"]
+    assert 1500 == mtus(site)["ib0v0"]
 
 
 def test_an_mtu_noted_before_the_port_had_joined_keeps_nothing_from_home(site: Site) -> None:

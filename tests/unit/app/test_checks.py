@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,7 +19,7 @@ from ibdra_adapters.kubelet import FakeKubelet
 from ibdra_adapters.state.instances import FileArrivals
 from ibdra_app.settings import Settings
 from ibdra_domain.hardware import IsolationDemand, RdmaIsolation
-from unit.app.app_node import Node, running_node
+from unit.app.app_node import VF, Node, running_node
 from unit.app.test_daemon import SECONDS, eventually, running
 
 
@@ -146,3 +148,31 @@ async def test_without_a_port_nothing_is_served(node: Node) -> None:
     assert 0 == Settings().health_port
     node.container.settings.override(replace(node.container.settings(), health_port=0))
     assert node.container.probes() is None
+
+
+async def test_it_lives_while_all_its_calls_wait(node: Node) -> None:
+    """For the node's lock, or an API server that is away: a restart would end a move midway."""
+    claims = [node.claim(VF) for _ in range(min(32, (os.cpu_count() or 1) + 4))]
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with node.container.ledger().lock:
+            held.set()
+            free.wait()
+
+    async with (
+        node.container.plugin(),
+        FakeKubelet(node.folder / "kubelet") as kubelet,
+    ):
+        await kubelet.register()
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        calls = [asyncio.create_task(kubelet.prepare([claim])) for claim in claims]
+        try:
+            await asyncio.sleep(0.2)
+            assert await node.container.checks().alive()
+        finally:
+            free.set()
+            thread.join()
+            await asyncio.gather(*calls)

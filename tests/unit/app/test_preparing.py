@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from pytest_mock import MockerFixture
 
-from ibdra_domain.errors import KubeUnavailable
+from ibdra_app.under_way import UnderWay
+from ibdra_domain.errors import CdiFailed, ClaimRefused, KubeUnavailable
 from ibdra_domain.kube_objects import ResourceClaim
 from ibdra_domain.ports.driver import ClaimRef
 from ibdra_domain.ports.kube import Claims
@@ -205,3 +209,112 @@ def test_a_try_that_comes_late_does_not_undo_the_faster_one(
         assert isinstance(answer, tuple)
         assert record is not None
         assert record.attachment is not None
+
+
+class SlowServer:
+    """An API server whose answer to the first question is held back."""
+
+    def __init__(self, node: Node, mocker: MockerFixture) -> None:
+        self.asked, self.go_on = Event(), Event()
+        self.questions = 0
+        claims: Claims = node.container.kube().claims
+        self._get = claims.get
+        mocker.patch.object(claims, "get", side_effect=self.get)
+
+    def get(self, namespace: str, name: str) -> ResourceClaim:
+        self.questions += 1
+        body = self._get(namespace, name)
+        if self.questions == 1:
+            self.asked.set()
+            assert self.go_on.wait(60)
+        return body
+
+
+def test_a_claim_that_was_unprepared_meanwhile_is_not_prepared(
+    node: Node, mocker: MockerFixture
+) -> None:
+    """The call that the kubelet gave up writes nothing, and the device is free."""
+    claim, server = node.claim(VF), SlowServer(node, mocker)
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(node.prepare, claim)
+        assert server.asked.wait(60)
+        assert [None] == node.unprepare(claim)
+        server.go_on.set()
+        (answer,) = late.result(60)
+
+    assert isinstance(answer, ClaimRefused)
+    assert f"claim {claim} was unprepared while it was being prepared: wait" in str(answer)
+    assert [] == node.files()
+    assert isinstance(node.prepare(node.claim(VF))[0], tuple)
+
+
+def test_a_calls_last_claim_is_unprepared_before_its_turn(
+    node: Node, mocker: MockerFixture
+) -> None:
+    """It waited for the claims before it, and is not even asked about; the first one stands."""
+    first, last, server = node.claim(VF), node.claim(OTHER_VF), SlowServer(node, mocker)
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(node.prepare, first, last)
+        assert server.asked.wait(60)
+        node.unprepare(last)
+        server.go_on.set()
+        answers = late.result(60)
+
+    assert isinstance(answers[0], tuple)
+    assert "was unprepared while it was being prepared" in str(answers[1])
+    assert 1 == server.questions
+    assert {first.uid} == set(node.container.ledger().all())
+
+
+def test_a_newer_prepare_is_not_taken_for_the_one_that_was_unprepared(
+    node: Node, mocker: MockerFixture
+) -> None:
+    """The kubelet asks anew: that call prepares, and the old one ends with the same answer."""
+    claim, server = node.claim(VF), SlowServer(node, mocker)
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(node.prepare, claim)
+        assert server.asked.wait(60)
+        node.unprepare(claim)
+        (newer,) = node.prepare(claim)
+        server.go_on.set()
+        assert [newer] == late.result(60)
+
+    assert isinstance(newer, tuple)
+    assert [f"cdi/ib.sigs.k8s.io_{claim.uid}.json", f"state/{claim.uid}.json"] == node.files()
+
+
+def test_an_unprepare_that_fails_ends_the_older_prepare_too(
+    node: Node, mocker: MockerFixture
+) -> None:
+    """The kubelet will repeat it; nothing may be prepared in between."""
+    claim, server = node.claim(VF), SlowServer(node, mocker)
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(node.prepare, claim)
+        assert server.asked.wait(60)
+        broken = CdiFailed("no", remedy="mend it")
+        mocker.patch.object(node.container.cdi(), "remove", side_effect=broken)
+        assert ["no: mend it"] == refusals(node.unprepare(claim))
+        server.go_on.set()
+        assert 1 == len(refusals(late.result(60)))
+
+    assert [] == node.files()
+
+
+def test_calls_that_have_ended_are_not_kept() -> None:
+    """Whatever they ended in; each call knows only what was unprepared while it lasted."""
+    under_way = UnderWay()
+    with under_way.call(["a", "b"]) as older:
+        under_way.revoke("a")
+        with under_way.call(["a"]) as newer:
+            under_way.revoke("c")
+        assert [True, False, False, False] == [
+            older.is_revoked("a"),
+            older.is_revoked("b"),
+            older.is_revoked("c"),
+            newer.is_revoked("a"),
+        ]
+        assert 1 == len(under_way)
+        with contextlib.suppress(KeyError), under_way.call(["b"]):
+            raise KeyError
+        assert 1 == len(under_way)
+    assert 0 == len(under_way)
