@@ -46,7 +46,12 @@ def machine(*, made: bool) -> tuple[SysfsReading, dict[PciAddress, list[VfSettin
             VfSettings(index=i, node_guid=zero, port_guid=zero, link_state=VfLinkState.DISABLE)
             for i in range(len(vfs))
         ]
-    reading = SysfsReading(functions=tuple(functions), hcas=tuple(hcas), netdevs=tuple(netdevs))
+    reading = SysfsReading(
+        addresses=frozenset(function.address for function in functions),
+        functions=tuple(functions),
+        hcas=tuple(hcas),
+        netdevs=tuple(netdevs),
+    )
     return reading, settings
 
 

@@ -6,6 +6,8 @@ of the settings.  Adapters are imported when one of them is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from ibdra_app.attaching import Attaching
@@ -66,6 +68,16 @@ def held_claims(settings: Settings) -> tuple[PreparedClaim, ...]:
         return ()
     records = StateFolder(settings.state_folder, ClaimRecord).peek()
     return tuple(record.prepared for record in records.values())
+
+
+def provisioning_turn(
+    settings: Settings, ledger: Callable[[], Ledger]
+) -> AbstractContextManager[object]:
+    """Give the turn to make VFs: the agents' where there are any, which share their folder."""
+    simulated = settings.simulate is not None and not settings.real_processes
+    if simulated or not settings.run_folder.is_dir():
+        return nullcontext()
+    return ledger().lock
 
 
 def make_cdi(settings: Settings) -> CdiFolder:

@@ -25,6 +25,7 @@ from ibdra_app.agent_sources import (
     make_succession,
     may_taint,
     provision_at_start,
+    provisioning_turn,
 )
 from ibdra_app.attaching import Attaching
 from ibdra_app.checks import Checks
@@ -212,6 +213,7 @@ class Container(containers.DeclarativeContainer):
         watch=kernel.provided.watch,
         clock=kernel.provided.clock,
         held=providers.Callable(held_claims, settings).provider,
+        turn=providers.Callable(provisioning_turn, settings, ledger.provider).provider,
     )
     hook_server = providers.Singleton(make_hook_server, settings, attaching)
     succession = providers.Singleton(make_succession, settings)

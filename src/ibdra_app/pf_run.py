@@ -8,7 +8,7 @@ back whatever happens, and an error says whether anything was changed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ibdra_app.waiting import Waiter
 from ibdra_domain.errors import (
@@ -72,30 +72,37 @@ class PfRun:
         self._clock = clock
         self._patience = patience
         self._vfs = self._vfs_now()
+        self._changed = False
 
-    def all(self) -> None:
-        """Do all steps.
+    def make(self) -> None:
+        """Do all steps but waiting; nobody else may change the node meanwhile.
 
         Raises ProvisioningRefused if nothing was changed, else KernelRefused or
         ProvisioningFailed.
         """
-        changed = False
-        for step in self._plan.steps:
+        self._all(step for step in self._plan.steps if not isinstance(step, AwaitVfs))
+
+    def settle(self) -> None:
+        """Wait for what was made, for long if need be.  Raises as ``make`` does."""
+        self._all(step for step in self._plan.steps if isinstance(step, AwaitVfs))
+
+    def _all(self, steps: Iterable[VfStep]) -> None:
+        for step in steps:
             _log.info("%s: %s", self._plan.name, step)
             try:
                 self._do(step)
             except IbdraError as error:
                 # a call that the kernel refused did nothing; any other error comes after it
-                changed = changed or not isinstance(error, KernelRefused)
+                self._changed = self._changed or not isinstance(error, KernelRefused)
                 # VFs that are there must be such that they can be bound
-                self._put_back(enabled=True if changed else self._autoprobe)
-                if changed:
+                self._put_back(enabled=True if self._changed else self._autoprobe)
+                if self._changed:
                     raise
                 raise ProvisioningRefused(
                     f"nothing was changed at {self._plan.name}: {error.problem}",
                     remedy=error.remedy,
                 ) from error
-            changed = changed or not isinstance(step, SetAutoprobe)
+            self._changed = self._changed or not isinstance(step, SetAutoprobe)
 
     def _do(self, step: VfStep) -> None:
         match step:
@@ -151,7 +158,10 @@ class PfRun:
     # -- waiting ---------------------------------------------------------------------
 
     def _await(self, vfs: tuple[VfIdentity, ...]) -> None:
-        """Wait until all are there, then compare who they are with who they should be."""
+        """Wait until each has been there, then compare who they are with who they should be.
+
+        One that was complete may be with a pod before the last one is.
+        """
         with Waiter(watch=self._watch, clock=self._clock, patience=self._patience) as waiter:
             hcas = self._whole()
             while missing := [each.vf for each in vfs if self._address(each.vf) not in hcas]:
@@ -162,7 +172,7 @@ class PfRun:
                         "node",
                         remedy="look in the kernel's log; load mlx5_ib, ib_ipoib and ib_uverbs",
                     )
-                hcas = self._whole()
+                hcas |= self._whole()
         for each in vfs:
             hca = hcas[self._address(each.vf)]
             if (hca.node_guid, _port_guid(hca)) != (each.node_guid, each.port_guid):

@@ -3,6 +3,8 @@
 Why: deciding and doing are different things.  The domain decides; here the machine is
 looked at again before each PF, each step becomes one call of a port, and what was asked of
 the kernel is compared with what it did.  One PF's trouble does not touch the others.
+From that look to the last VF that is bound the node is ours: an older agent that still
+serves it must neither give the PF to a pod nor move a device while numbers are given out.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 
 import msgspec
 
@@ -61,6 +63,8 @@ class Provisioning:
     ----------
     held:
         What is prepared on this node.
+    turn:
+        Gives the node's turn, for one PF: pods that start and end wait meanwhile.
     watch:
         Opens the machine's events; ``clock`` goes on while one waits for them.
     patience:
@@ -77,6 +81,7 @@ class Provisioning:
         links: Links,
         watch: Callable[[], Events],
         held: Callable[[], Iterable[PreparedClaim]] = tuple,
+        turn: Callable[[], AbstractContextManager[object]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
         patience: float = PATIENCE,
     ) -> None:
@@ -87,6 +92,7 @@ class Provisioning:
         self._links = links
         self._watch = watch
         self._held = held
+        self._turn = turn
         self._clock = clock
         self._patience = patience
 
@@ -108,9 +114,17 @@ class Provisioning:
     def provision_pf(self, pf: PciAddress, wanted: WantedVfs) -> PfPlan:
         """Do what is wanted at one PF, and give the plan that was carried out.
 
-        Raises ProvisioningRefused if nothing was changed, otherwise what went wrong
-        half-way: KernelRefused or ProvisioningFailed.
+        Raises ProvisioningRefused, or StateFailed without a turn, if nothing was changed,
+        otherwise what went wrong half-way: KernelRefused or ProvisioningFailed.
         """
+        with closing(self._namespaces.host()) as host:
+            with self._turn():
+                plan, run = self._decide(pf, wanted, host)
+                run.make()
+            run.settle()
+        return plan
+
+    def _decide(self, pf: PciAddress, wanted: WantedVfs, host: Netns) -> tuple[PfPlan, PfRun]:
         views, whole = self._plan(wanted)
         plan = whole.pf(pf)
         view = next((v for v in views if v.address == pf), None)
@@ -122,22 +136,18 @@ class Provisioning:
             raise ProvisioningRefused(
                 f"{plan.name} is left as it is", remedy=plan.reason or "look with `ibdra provision`"
             )
-        if plan.steps:
-            with closing(self._namespaces.host()) as host:
-                run = PfRun(
-                    plan,
-                    autoprobe=view.autoprobe,
-                    interface=self._interface(plan, host),
-                    host=host,
-                    sysfs=self._sysfs,
-                    sriov=self._sriov,
-                    vf_attributes=self._vf_attributes,
-                    watch=self._watch,
-                    clock=self._clock,
-                    patience=self._patience,
-                )
-                run.all()
-        return plan
+        return plan, PfRun(
+            plan,
+            autoprobe=view.autoprobe,
+            interface=self._interface(plan, host) if plan.steps else 0,
+            host=host,
+            sysfs=self._sysfs,
+            sriov=self._sriov,
+            vf_attributes=self._vf_attributes,
+            watch=self._watch,
+            clock=self._clock,
+            patience=self._patience,
+        )
 
     def _outcome(self, planned: PfPlan, wanted: WantedVfs) -> PfOutcome:
         try:

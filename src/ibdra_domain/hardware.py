@@ -165,10 +165,13 @@ class IsolationDemand(StrEnum):
 class SysfsReading(msgspec.Struct, frozen=True, kw_only=True):
     """One walk through sysfs.
 
+    ``addresses`` are those of all PCI functions of the machine, whatever they are;
+    ``functions`` only those that show an RDMA device or are of the InfiniBand class.
     ``warnings`` name each file that was missing where it should not be, unreadable or
     not understood; the fact it held is left out and the walk went on.
     """
 
+    addresses: frozenset[PciAddress] = frozenset()
     functions: tuple[PciFunction, ...] = ()
     hcas: tuple[Hca, ...] = ()
     netdevs: tuple[NetDevice, ...] = ()

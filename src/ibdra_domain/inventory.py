@@ -200,7 +200,7 @@ def take_inventory(
                 now, netdev=old.netdev, netdev_guid=old.netdev_guid
             )
         elif now is None:
-            presence = Presence.AWAY if old.pci in functions else Presence.GONE
+            presence = Presence.AWAY if old.pci in sysfs.addresses else Presence.GONE
             found[old.name] = msgspec.structs.replace(old, presence=presence)
 
     devices = tuple(sorted(found.values(), key=_offer_order))

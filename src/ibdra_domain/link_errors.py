@@ -27,6 +27,11 @@ REMEMBERED = 300.0
 """Seconds for which a counter is named after it last grew fast."""
 
 
+GAP = 120.0
+"""Seconds between two readings after which nobody can tell when a counter grew: a day in a pod
+ends with the falls of that day, and they are not of now."""
+
+
 class LinkErrors(msgspec.Struct, frozen=True, kw_only=True):
     """A port's counters at one time, and when each of them was last seen to grow fast."""
 
@@ -46,9 +51,10 @@ def count(before: LinkErrors | None, counters: ErrorCounters, *, now: float) -> 
         return LinkErrors(counters=counters, at=now, fast=before.fast if before else ())
     last = dict(before.fast)
     minutes = (now - before.at) / 60
-    for name, limit in LIMITS.items():
-        if _growth(before.counters, counters, name) / minutes > limit:
-            last[name] = now
+    if now - before.at <= GAP:
+        for name, limit in LIMITS.items():
+            if _growth(before.counters, counters, name) / minutes > limit:
+                last[name] = now
     fast = ((name, last[name]) for name in LIMITS if name in last)
     return LinkErrors(
         counters=counters, at=now, fast=tuple(f for f in fast if now - f[1] < REMEMBERED)
@@ -56,8 +62,11 @@ def count(before: LinkErrors | None, counters: ErrorCounters, *, now: float) -> 
 
 
 def unseen_falls(course: Course | None, before: LinkErrors | None, after: LinkErrors) -> int:
-    """Tell how often a link went down between two readings without a look that saw it."""
-    if before is None:
+    """Tell how often a link went down between two readings without a look that saw it.
+
+    0 across a gap, whose falls may be old.
+    """
+    if before is None or after.at - before.at > GAP:
         return 0
     fell = _growth(before.counters, after.counters, "link_downed")
     noticed = sum(fall >= before.at for fall in course.falls) if course is not None else 0

@@ -20,7 +20,7 @@ import msgspec
 
 from ibdra_domain.identifiers import ZERO_GUID, Guid, PciAddress
 from ibdra_domain.link import LinkLayer
-from ibdra_domain.pf_views import PfView, VfPlace
+from ibdra_domain.pf_views import PfView, VfPlace, VfView
 from ibdra_domain.ports.sriov import VfLinkState
 from ibdra_domain.vf_guid_choice import PfRefused, choose_guids, guids_of, intended_guids, vf_name
 from ibdra_domain.vf_steps import (
@@ -135,9 +135,10 @@ def _plan_pf(pf: PfView, wanted: WantedVfs, taken: dict[Guid, str]) -> PfPlan:
         layer = pf.link_layers[0] or "of unknown link layer"
         verdict = Verdict.REFUSED if named else Verdict.LEFT
         return plan(verdict, f"its port is {layer}, only InfiniBand ports get VFs")
-    if pf.rdma_device is None and pf.holder is not None and pf.present == count:
-        return plan(Verdict.READY, f"it has {count} VFs; claim {pf.holder} has the PF itself")
     try:
+        if pf.rdma_device is None and pf.holder is not None and pf.present == count:
+            _check_usable(pf)
+            return plan(Verdict.READY, f"it has {count} VFs; claim {pf.holder} has the PF itself")
         _check(pf, count)
         steps = _missing(pf, wanted, taken) if pf.present else _new_vfs(pf, count, wanted, taken)
         notes += _remarks(pf, wanted, changing=bool(steps))
@@ -163,6 +164,16 @@ def _check(pf: PfView, count: int) -> None:
         raise PfRefused(
             f"it has {pf.present} VFs, {count} are wanted, and the kernel would remove all of them "
             "first; the driver never removes VFs"
+        )
+
+
+def _check_usable(pf: PfView) -> None:
+    """Refuse a PF that is in a pod, with VFs that nobody can use."""
+    if todo := _unusable(pf):
+        raise PfRefused(
+            f"VF {_numbers(todo)} lacks a GUID or a driver, but claim {pf.holder} has the PF, "
+            "through which alone the kernel tells VFs who they are; nothing is done until the PF "
+            "is back"
         )
 
 
@@ -206,13 +217,13 @@ def _new_vfs(
 
 def _missing(pf: PfView, wanted: WantedVfs, taken: dict[Guid, str]) -> tuple[VfStep, ...]:
     """Give GUIDs to VFs that lack one, and bind those without driver."""
-    todo = [vf for vf in pf.vfs if vf.lacks_guid or vf.place is VfPlace.UNBOUND]
+    todo = _unusable(pf)
     if not todo:
         return ()
     used = next((vf for vf in pf.vfs if vf.holder or vf.place is VfPlace.AWAY), None)
     if used is not None:
         raise PfRefused(
-            f"VF {', '.join(str(vf.index) for vf in todo)} lacks a GUID or a driver, but VF "
+            f"VF {_numbers(todo)} lacks a GUID or a driver, but VF "
             f"{used.index} is "
             + (f"held by claim {used.holder}" if used.holder else "in another network namespace")
             + "; binding one changes device numbers, so nothing is done until no pod has a VF of "
@@ -236,6 +247,15 @@ def _missing(pf: PfView, wanted: WantedVfs, taken: dict[Guid, str]) -> tuple[VfS
         steps.append(SetAutoprobe(enabled=True))
     rebind = [vf.index for vf in todo if vf.place is VfPlace.HERE]
     return (*steps, *_bound(pf, tuple(identities), rebind=rebind))
+
+
+def _unusable(pf: PfView) -> list[VfView]:
+    """Give the VFs that a run left half-way, or that were made by hand."""
+    return [vf for vf in pf.vfs if vf.lacks_guid or vf.place is VfPlace.UNBOUND]
+
+
+def _numbers(vfs: Iterable[VfView]) -> str:
+    return ", ".join(str(vf.index) for vf in vfs)
 
 
 def _bound(pf: PfView, vfs: tuple[VfIdentity, ...], *, rebind: Iterable[int]) -> tuple[VfStep, ...]:

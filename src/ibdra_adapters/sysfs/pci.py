@@ -30,6 +30,11 @@ def address_of(text: str) -> PciAddress | None:
         return None
 
 
+def addresses(tree: Tree) -> list[PciAddress]:
+    """List all PCI functions of the machine."""
+    return [found for name in tree.names("bus/pci/devices") if (found := address_of(name))]
+
+
 def is_infiniband_controller(tree: Tree, address: str) -> bool:
     """Tell an HCA in InfiniBand mode by its class, whether or not it shows an RDMA device."""
     text = tree.text(f"bus/pci/devices/{address}/class", optional=True)

@@ -42,8 +42,11 @@ class SysfsTree:
         self._check_root()
         tree = Tree(self._root)
         hcas = infiniband.read_hcas(tree)
-        functions = self._functions(tree, {hca.pci for hca in hcas if hca.pci is not None})
+        present = pci.addresses(tree)
+        with_rdma = {hca.pci for hca in hcas if hca.pci is not None}
+        functions = self._functions(tree, present, with_rdma)
         return SysfsReading(
+            addresses=frozenset(present),
             functions=tuple(functions.values()),
             hcas=hcas,
             netdevs=tuple(n for address in functions for n in pci.read_netdevs(tree, address)),
@@ -118,9 +121,10 @@ class SysfsTree:
                 remedy="give a directory that stands for /sys",
             ) from error
 
-    def _functions(self, tree: Tree, with_rdma: set[PciAddress]) -> dict[PciAddress, PciFunction]:
+    def _functions(
+        self, tree: Tree, present: list[PciAddress], with_rdma: set[PciAddress]
+    ) -> dict[PciAddress, PciFunction]:
         """Read the functions below RDMA devices, their PFs, and other InfiniBand functions."""
-        present = [a for name in tree.names("bus/pci/devices") if (a := pci.address_of(name))]
         found: dict[PciAddress, PciFunction] = {}
         for address in present:
             if address in with_rdma or pci.is_infiniband_controller(tree, address):

@@ -50,18 +50,27 @@ def command(file: Path, classes: Path | None, **source: Any) -> None:
     }
     with discovering(settings_from(**source)) as discovery:
         devices = [to_dra_device(d) for d in discovery.take().devices]
-    requests = [request for manifest in manifests for request in requests_of(manifest.body)]
-    if not requests:
+    claims = [
+        (manifest.body, requests)
+        for manifest in manifests
+        if (requests := tuple(requests_of(manifest.body)))
+    ]
+    if not claims:
         raise InvalidManifest(
             f"{file} holds no ResourceClaim or ResourceClaimTemplate with requests",
             remedy="give a file that does",
         )
     selectors = make_selectors()
-    found: dict[str, bool] = {}
-    for request in requests:  # of a request's alternatives one is enough
-        whole = request.name.split("/", 1)[0]
-        found[whole] = _show(request, known, devices, selectors) or found.get(whole, False)
-    sys.exit(0 if all(found.values()) else 1)
+    met = True
+    for body, requests in claims:
+        if len(claims) > 1:
+            click.echo(f"{body['kind']} {_name_of(body)}:")
+        found: dict[str, bool] = {}
+        for request in requests:  # of a request's alternatives one is enough
+            whole = request.name.split("/", 1)[0]
+            found[whole] = _show(request, known, devices, selectors) or found.get(whole, False)
+        met = met and all(found.values())
+    sys.exit(0 if met else 1)
 
 
 def _name_of(body: dict[str, Any]) -> str:

@@ -86,6 +86,7 @@ class Node:
         """Give the machine this many ports, some of them down."""
         addresses = [PciAddress(f"{n:04x}:01:00.0") for n in range(1, count + 1)]
         self.sysfs.reading = SysfsReading(
+            addresses=frozenset(addresses),
             functions=tuple(
                 PciFunction(address=a, vendor=0x15B3, device=0x1021) for a in addresses
             ),
@@ -282,6 +283,7 @@ def a_pf_with_vfs() -> SysfsReading:
     pf, *vfs = (PciAddress(f"0000:3b:00.{n}") for n in range(3))
     port = HcaPort(number=1, state=PortState.ACTIVE, link_layer="InfiniBand")
     return SysfsReading(
+        addresses=frozenset((pf, *vfs)),
         functions=(
             PciFunction(address=pf, total_vfs=2, num_vfs=2, vfs=tuple(vfs)),
             *(PciFunction(address=vf, physfn=pf) for vf in vfs),

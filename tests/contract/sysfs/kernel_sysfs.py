@@ -7,6 +7,7 @@ is written down here from the node's README and from ``/dev``, not read from ``/
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -43,6 +44,7 @@ class KernelMachine:
     def reading(self) -> SysfsReading:
         """Say what is in the machine; names of interfaces are the kernel's, by the address."""
         return SysfsReading(
+            addresses=frozenset(_addresses()),
             functions=tuple(_function(node) for node in (0, 1)),
             hcas=tuple(_hca(node) for node in (0, 1)),
             netdevs=tuple(_netdev(node) for node in (0, 1)),
@@ -86,6 +88,13 @@ class KernelMachine:
 
 def _guid(node: int) -> Guid:
     return Guid(f"0c42:a103:00{'48'[node]}1:0000")
+
+
+def _addresses() -> Iterator[PciAddress]:
+    """Give the PCI functions that the kernel lists elsewhere; the node has one domain."""
+    for line in Path("/proc/bus/pci/devices").read_text().splitlines():
+        bus, function = divmod(int(line.split(maxsplit=1)[0], 16), 0x100)
+        yield PciAddress(f"0000:{bus:02x}:{function >> 3:02x}.{function & 7}")
 
 
 def _function(node: int) -> PciFunction:

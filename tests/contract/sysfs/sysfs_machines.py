@@ -27,6 +27,7 @@ from unit.domain.domain_facts import (
 )
 
 READING = SysfsReading(
+    addresses=frozenset({PF}),
     functions=(a_function(total_vfs=None, num_vfs=None),),
     hcas=(an_hca(ports=(an_hca_port(active_mtu=None),)),),
     netdevs=(a_netdev(),),

@@ -15,11 +15,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ibdra_adapters.sysfs.reader import SysfsTree
 from ibdra_domain.errors import HardwareUnreadable
 from ibdra_domain.hardware import CharDeviceKind, SysfsReading, VerbsReading
-from ibdra_domain.inventory import Inventory, take_inventory
+from ibdra_domain.inventory import IbDevice, Inventory, Presence, take_inventory
 from ibdra_domain.publication import DRIVER_NAME, attributes_of, to_dra_device
 from ibdra_domain.slices import to_slices
 
@@ -54,6 +55,47 @@ def test_a_tree_gives_the_devices_it_must(name: str) -> None:
 def test_a_healthy_tree_gives_no_warning(name: str) -> None:
     """What a real machine leaves out is no trouble; a warning a boot would drown the others."""
     assert () == SysfsTree(TREES / name).read().warnings
+
+
+def into_a_pod(root: Path, device: IbDevice) -> None:
+    """Leave of a device what the host sees while it is in another namespace."""
+    (root / "class/infiniband" / device.rdma_device).unlink()
+    shutil.rmtree(root / "bus/pci/devices" / device.pci / "infiniband")
+
+
+@pytest.mark.parametrize(
+    ("name", "pci_class"),
+    [
+        ("fdr-mlx4-dual-port", "0x028000"),
+        ("hpc-hdr100-splitter", "0x020700"),
+        ("hpc-hdr100-splitter", "0x020800"),
+    ],
+    ids=["ConnectX-3 VPI", "InfiniBand", "Omni-Path"],
+)
+def test_a_device_in_a_pod_has_not_left_the_machine(
+    tmp_path: Path, name: str, pci_class: str
+) -> None:
+    """Whatever its PCI class: its function is there; without the function it is gone."""
+    root = tmp_path / "sys"
+    shutil.copytree(TREES / name, root, symlinks=True)
+    device = inventory_of(SysfsTree(root).read()).devices[0]
+    function = root / "bus/pci/devices" / device.pci
+    (function / "class").write_text(f"{pci_class}\n")
+    into_a_pod(root, device)
+    for presence in (Presence.AWAY, Presence.GONE):
+        found = take_inventory(SysfsTree(root).read(), VerbsReading(), remembered=[device])
+        assert replace(device, presence=presence) == found.device(device.name)
+        function.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pci_function_is_listed(name: str) -> None:
+    """Network cards and disks too: which of them an HCA was, its class does not always tell."""
+    listed = {entry.name for entry in (TREES / name / "bus/pci/devices").glob("*:*:*.*")}
+    reading = SysfsTree(TREES / name).read()
+    assert {function.address for function in reading.functions} <= reading.addresses
+    assert listed >= reading.addresses
+    assert listed == reading.addresses or name == "garbage"
 
 
 BROKEN = [

@@ -279,6 +279,24 @@ def test_falls_between_two_looks_are_flapping(watched: Watched) -> None:
     assert UP == watched.seen(PF)
 
 
+def test_a_pf_that_comes_home_from_a_long_job_is_not_flapping(watched: Watched) -> None:
+    """Its port fell hours ago, while nobody read its counter; what it does now counts again."""
+    claim, pid = watched.node.prepared(PF), watched.node.kernel.start_process()
+    watched.machine.count("mlx5_0", ErrorCounters(link_downed=0))
+    watched.publish(later=COUNT_EVERY)
+    watched.node.attach(claim, pid)
+    watched.publish(later=1)
+    watched.machine.count("mlx5_0", ErrorCounters(link_downed=3))
+    for _ in range(3):
+        watched.publish(later=8 * 3600)
+    assert [None] == watched.node.unprepare(claim)
+    watched.publish(later=1)
+    assert (UP, None) == (watched.seen(PF), watched.monitoring.due())
+    watched.machine.count("mlx5_0", ErrorCounters(link_downed=5))
+    watched.publish(later=COUNT_EVERY)
+    assert "flapping" in watched.seen(PF)[1][0]
+
+
 def test_many_changes_at_once_are_few_lines_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

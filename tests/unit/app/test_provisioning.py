@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ from msgspec.structs import replace
 
 from contract.sriov.sriov_machines import PFS, SimulationUnderTest, profile
 from ibdra_adapters.simulation.machine import SimulatedMachine
+from ibdra_app.agent_sources import make_ledger, provisioning_turn
+from ibdra_app.ledger import Ledger
 from ibdra_app.provisioning import Provisioning
-from ibdra_domain.errors import KernelRefused, ProvisioningFailed, ProvisioningRefused
+from ibdra_app.settings import Settings
+from ibdra_domain.errors import KernelRefused, ProvisioningFailed, ProvisioningRefused, StateFailed
 from ibdra_domain.hardware import SysfsReading
 from ibdra_domain.identifiers import Guid, PciAddress
 from ibdra_domain.inventory import take_inventory
@@ -23,6 +28,7 @@ from ibdra_domain.provisioning import Verdict
 from ibdra_domain.vf_guids import GuidFile, derived_guid
 from ibdra_domain.vf_steps import SetNumVfs
 from ibdra_domain.vf_wishes import PfOverride, WantedVfs
+from unit.app.app_node import running_node
 from unit.domain.domain_facts import a_port, a_prepared_claim
 
 PF, OTHER = PFS
@@ -443,6 +449,232 @@ def test_vfs_made_by_hand_without_guids_get_them(node: Node) -> None:
     view = node.view()
     assert not [vf for vf in view.vfs if vf.lacks_guid]
     assert not [s for s in report.pfs[0].plan.steps if isinstance(s, SetNumVfs)]
+
+
+class Turn:
+    """A node's turn: who has it, how often it was taken, and what happens when it is."""
+
+    def __init__(self, taken: Callable[[], None] = lambda: None) -> None:
+        self.ours = False
+        self.count = 0
+        self._taken = taken
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        assert not self.ours
+        self._taken()
+        self.ours, self.count = True, self.count + 1
+        try:
+            yield
+        finally:
+            self.ours = False
+
+
+def test_a_pf_is_decided_and_changed_in_one_turn(node: Node) -> None:
+    """Another agent moves no device meanwhile; between two PFs it can."""
+    turn = Turn()
+    seen: list[tuple[str, bool]] = []
+    ports = {
+        name: Watched(
+            getattr(node.machine, name), lambda call: seen.append((call, turn.ours)), lambda: None
+        )
+        for name in ("sriov", "vf_attributes")
+    }
+    assert node.provisioning(turn=turn, **ports).provision(WANTED).complete
+    assert {
+        *(("set_autoprobe", True), ("set_num_vfs", True), ("set_link_state", True)),
+        *(("set_node_guid", True), ("set_port_guid", True), ("bind", True)),
+    } == {call for call in seen if call[0] != "read"}
+    assert (2, False) == (turn.count, turn.ours)
+
+
+def test_vfs_are_waited_for_without_a_turn(node: Node) -> None:
+    """A deadline of ours keeps no pod from starting."""
+    turn = Turn()
+    waits: list[bool] = []
+
+    class Slow:
+        """Never show an interface on a VF."""
+
+        def read(self) -> SysfsReading:
+            reading = node.machine.sysfs.read()
+            return replace(reading, netdevs=tuple(n for n in reading.netdevs if n.pci in PFS))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(node.machine.sysfs, name)
+
+    def watch() -> Any:
+        waits.append(turn.ours)
+        return node.machine.watch()
+
+    with pytest.raises(ProvisioningFailed, match="is not complete"):
+        node.provisioning(turn=turn, sysfs=Slow(), watch=watch).provision_pf(PF, WANTED)
+    assert [False] == waits
+
+
+def test_no_turn_is_taken_for_what_is_left(node: Node) -> None:
+    """A look keeps nobody waiting."""
+    turn = Turn()
+    provisioning = node.provisioning(turn=turn)
+    provisioning.plan(WANTED)
+    provisioning.provision(WantedVfs())
+    assert 0 == turn.count
+
+
+def test_a_pf_that_was_claimed_before_our_turn_came_is_left(node: Node) -> None:
+    """The older agent serves until we do: what it has prepared since the first look counts."""
+
+    def claimed() -> None:
+        inventory = take_inventory(node.machine.sysfs.read(), node.machine.verbs.read())
+        device = next(d for d in inventory.devices if d.pci == PF)
+        node.held = (a_prepared_claim(ports=(a_port(device=device),)),)
+
+    before = node.view()
+    report = node.provisioning(turn=Turn(claimed)).provision(WANTED)
+    assert "the PF is held by claim team/" in str(report.pfs[0].error)
+    assert before == node.view()
+    assert 3 == node.view(OTHER).present
+
+
+def test_without_a_turn_nothing_is_changed(node: Node) -> None:
+    """And the report says why."""
+
+    def refuse() -> None:
+        raise StateFailed("turn could not be locked", remedy="look at its folder")
+
+    before = node.view(), node.view(OTHER)
+    report = node.provisioning(turn=Turn(refuse)).provision(WANTED)
+    assert ["turn could not be locked: look at its folder"] * 2 == [pf.error for pf in report.pfs]
+    assert before == (node.view(), node.view(OTHER))
+
+
+def test_a_vf_that_a_pod_takes_while_others_are_awaited_was_complete(node: Node) -> None:
+    """It has been seen; that it is with its pod now is no fault."""
+    looks = 0
+
+    class Busy:
+        """Show VF 1 late, and VF 0 not any more by then."""
+
+        def read(self) -> SysfsReading:
+            nonlocal looks
+            reading = node.machine.sysfs.read()
+            vfs = next(f.vfs for f in reading.functions if f.address == PF)
+            if not all(vf in {hca.pci for hca in reading.hcas} for vf in vfs) or not vfs:
+                return reading
+            looks += 1
+            unseen = vfs[1] if looks <= 3 else vfs[0]
+            return replace(reading, hcas=tuple(h for h in reading.hcas if h.pci != unseen))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(node.machine.sysfs, name)
+
+    plan = node.provisioning(sysfs=Busy()).provision_pf(PF, FEWER)
+    assert Verdict.CHANGE is plan.verdict
+    assert looks > 3
+
+
+def test_a_run_that_was_cut_short_is_told_while_a_claim_has_the_pf(node: Node) -> None:
+    """Its VFs are there, and nobody can use them."""
+    attributes = refusing(node.machine.vf_attributes, "set_node_guid", errno.ENODEV)
+    only = WantedVfs(overrides=(PfOverride(PF, 3),))
+    node.provisioning(vf_attributes=attributes).provision(only)
+    inventory = take_inventory(node.machine.sysfs.read(), node.machine.verbs.read())
+    device = next(d for d in inventory.devices if d.pci == PF)
+    node.held = (a_prepared_claim(ports=(a_port(device=device),)),)
+    pid = node.machine.kernel.start_process()
+    host, pod = node.machine.namespaces.host(), node.machine.namespaces.of_process(pid)
+    node.machine.rdma.move(device.rdma_device, source=host, target=pod)
+    pod.close()
+    host.close()
+    report = node.provisioning().provision(only)
+    assert not report.complete
+    assert "VF 0, 1, 2 lacks a GUID or a driver, but claim" in str(report.pfs[0].plan.reason)
+
+
+def a_place(folder: Path, **changes: Any) -> tuple[Settings, Ledger]:
+    """Give an agent's folders, and its ledger."""
+    settings = Settings(run_folder=folder / "run", state_folder=folder / "state", **changes)
+    return settings, make_ledger(settings)
+
+
+def is_free(turn: Path) -> bool:
+    """Tell whether nobody has a turn."""
+    with turn.open("rb") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def test_the_turn_is_the_agents_where_one_has_been(tmp_path: Path) -> None:
+    """The command beside an agent waits for it, and keeps it waiting."""
+    settings, ledger = a_place(tmp_path)
+    settings.run_folder.mkdir()
+    with provisioning_turn(settings, lambda: ledger):
+        assert not is_free(settings.run_folder / "turn")
+    assert is_free(settings.run_folder / "turn")
+
+
+def test_an_agent_makes_no_vf_out_of_turn(tmp_path: Path) -> None:
+    """As it is wired: where the turn cannot be had, its PFs are left."""
+    with running_node(tmp_path) as running:
+        settings = replace(running.container.settings(), real_processes=True)
+        running.container.settings.override(settings)
+        turn = settings.run_folder / "turn"
+        turn.unlink()
+        turn.mkdir()
+        report = running.container.provisioning().provision(WantedVfs(count=4))
+    assert [False, True] == ["turn could not be locked" in str(pf.error) for pf in report.pfs]
+    assert not report.complete
+
+
+def test_an_older_agent_attaches_the_pf_after_its_vfs_were_bound(
+    node: Node, tmp_path: Path
+) -> None:
+    """It comes in the middle, and has to wait: no VF is left half-way."""
+    settings, ours = a_place(tmp_path)
+    _, older = a_place(tmp_path)
+    settings.run_folder.mkdir()
+    bound: list[bool] = []
+    pid = node.machine.kernel.start_process()
+    device = node.view().rdma_device or ""
+
+    def attach() -> None:
+        with (
+            older.lock,
+            closing(node.machine.namespaces.host()) as host,
+            closing(node.machine.namespaces.of_process(pid)) as pod,
+        ):
+            bound.extend(vf.place is VfPlace.HERE for vf in node.view().vfs)
+            node.machine.rdma.move(device, source=host, target=pod)
+
+    agent = threading.Thread(target=attach)
+
+    def start(name: str) -> None:
+        if name == "set_node_guid" and agent.ident is None:
+            agent.start()
+
+    report = node.provisioning(
+        vf_attributes=Watched(node.machine.vf_attributes, start, lambda: None),
+        turn=lambda: provisioning_turn(settings, lambda: ours),
+    ).provision(WantedVfs(overrides=(PfOverride(PF, 3),)))
+    agent.join(30)
+    assert report.complete
+    assert [True] * 3 == bound
+    assert device not in {hca.name for hca in node.machine.sysfs.read().hcas}
+
+
+@pytest.mark.parametrize("simulate", [None, "hpc-hdr100-dual-port"])
+def test_without_an_agent_there_is_no_turn_to_take(tmp_path: Path, simulate: str | None) -> None:
+    """No file is made for it, and none is touched for a machine that is only simulated."""
+    settings, ledger = a_place(tmp_path, simulate=simulate)
+    if simulate is not None:
+        settings.run_folder.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with provisioning_turn(settings, lambda: ledger):
+        pass
+    assert before == sorted(tmp_path.rglob("*"))
 
 
 def test_the_simulation_passes_for_a_machine_of_the_contract(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,26 @@ def test_alternatives_are_shown_one_by_one(tmp_path: Path) -> None:
     assert "request r/one (class vf.ib.sigs.k8s.io):" in ran.out
     assert "request r/two (class pf.ib.sigs.k8s.io):" in ran.out
     assert (0, 2) == (ran.code, ran.out.count("4 devices accepted"))
+
+
+@pytest.mark.parametrize("counts", [(9, 1), (1, 9), (9, 9), (1, 1)])
+def test_claims_of_one_file_are_met_each_for_itself(
+    tmp_path: Path, counts: tuple[int, int]
+) -> None:
+    """Requests of two claims may have one name; each must find its devices."""
+    claims = [request("true", rest=f"        count: {count}\n") for count in counts]
+    ran = match(tmp_path, "---\n".join([claims[0], claims[1].replace("name: a", "name: b")]))
+    assert (0 if max(counts) == 1 else 1, "") == (ran.code, ran.err)
+    assert ["a", "b"] == re.findall(r"^ResourceClaim (\w+):$", ran.out, re.MULTILINE)
+    assert 2 == ran.out.count("request r (class ib.sigs.k8s.io):")
+
+
+def test_a_claim_alone_needs_no_name(tmp_path: Path) -> None:
+    """Other objects beside it are no claims."""
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n"
+    ran = match(tmp_path, f"{pod}---\n{request('true')}")
+    assert 0 == ran.code
+    assert ran.out.startswith("request r (class ib.sigs.k8s.io):\n")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,8 @@ def inventory_of(*hcas: Hca, functions: Any = None, verbs: Any = (), **changes: 
     """Take the inventory of a machine with these HCAs, on the PF and its VF."""
     found = (a_function(vfs=(VF,)), a_vf_function()) if functions is None else functions
     options = {k: changes.pop(k) for k in ("remembered", "include_ethernet") if k in changes}
-    sysfs = SysfsReading(functions=found, hcas=hcas, **changes)
+    addresses = changes.pop("addresses", frozenset(function.address for function in found))
+    sysfs = SysfsReading(addresses=addresses, functions=found, hcas=hcas, **changes)
     return take_inventory(sysfs, VerbsReading(hcas=verbs), **options)
 
 
@@ -216,12 +217,18 @@ def test_the_sources_warnings_are_passed_on() -> None:
 
 
 def test_a_device_in_use_stays() -> None:
-    """Its facts are as they were; its function's presence tells away from gone."""
+    """Its facts are as they were; its function's presence tells away from gone.
+
+    An adapter that can be Ethernet too is of no class of ours, so its function is not among
+    those that are read while its RDMA device is in a pod.
+    """
     old = a_device(firmware="old", presence=Presence.HERE)
+    other_class = inventory_of(functions=(), addresses=frozenset({PF}), remembered=[old])
     away = inventory_of(functions=(a_function(),), remembered=[old])
     gone = inventory_of(functions=(), remembered=[old])
     assert (a_device(firmware="old", presence=Presence.AWAY),) == away.devices
     assert (a_device(firmware="old", presence=Presence.GONE),) == gone.devices
+    assert away.devices == other_class.devices
     assert () == away.warnings
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ibdra_domain.hardware import Hca, HcaPort, NetDevice, PciFunction, SysfsReading, VerbsReading
 from ibdra_domain.identifiers import PciAddress, pci_sort_key
@@ -59,7 +60,13 @@ netdevs = st.lists(
     ),
     max_size=3,
 ).map(tuple)
-sysfs_readings = st.builds(SysfsReading, functions=functions, hcas=hcas, netdevs=netdevs)
+sysfs_readings = st.builds(
+    lambda reading, others: replace(
+        reading, addresses=others | {function.address for function in reading.functions}
+    ),
+    st.builds(SysfsReading, functions=functions, hcas=hcas, netdevs=netdevs),
+    st.frozensets(addresses),
+)
 verbs_readings = st.builds(VerbsReading, hcas=hcas)
 remembered = st.lists(
     st.builds(lambda pci, port: a_device(pci=pci, port=port), addresses, st.integers(1, 3)),
@@ -92,10 +99,9 @@ def test_presence_follows_the_pci_function(
 ) -> None:
     """A device is GONE exactly if its function is; one that is only remembered is not HERE."""
     found = take_inventory(sysfs, verbs, remembered=old)
-    plugged = {f.address for f in sysfs.functions}
     seen = {d.name for d in take_inventory(sysfs, verbs).devices}
     for device in found.devices:
-        assert (device.pci not in plugged) == (device.presence is Presence.GONE)
+        assert (device.pci not in sysfs.addresses) == (device.presence is Presence.GONE)
         assert (device.name in seen) == (device.presence is Presence.HERE)
 
 

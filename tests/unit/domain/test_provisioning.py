@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ibdra_domain.identifiers import ZERO_GUID, Guid, PciAddress
-from ibdra_domain.pf_views import PfView, VfPlace
+from ibdra_domain.pf_views import PfView, VfPlace, VfView
 from ibdra_domain.ports.sriov import VfLinkState, VfSettings
 from ibdra_domain.provisioning import PfPlan, Verdict, plan_provisioning
 from ibdra_domain.vf_guids import GuidFile
@@ -130,6 +130,25 @@ def test_a_pf_in_a_pod_with_its_vfs_is_ready() -> None:
     assert [Verdict.READY] == [pf.verdict for pf in plan.pfs]
     assert "jobs/train" in str(plan.pfs[0].reason)
     assert Verdict.REFUSED is planned(away, 3).verdict
+
+
+@pytest.mark.parametrize(
+    ("lacking", "what"),
+    [
+        (unbound(1, settings=None), "VF 1 lacks a GUID or a driver"),
+        (a_vf(1, node_guid=ZERO_GUID, settings=None), "VF 1 lacks a GUID or a driver"),
+    ],
+    ids=["without driver", "without GUID"],
+)
+def test_a_pf_in_a_pod_whose_vfs_cannot_be_used_is_refused(lacking: VfView, what: str) -> None:
+    """A run that was cut short is no success; only the PF itself can tell VFs who they are."""
+    away = with_vfs(
+        a_vf(0), lacking,
+        rdma_device=None, link_layers=(), interface=None, holder="jobs/train (uid)",
+    )  # fmt: skip
+    plan = planned(away)
+    assert (Verdict.REFUSED, ()) == (plan.verdict, plan.steps)
+    assert f"{what}, but claim jobs/train (uid) has the PF" in str(plan.reason)
 
 
 def test_a_vf_without_guids_is_given_them_and_bound_again() -> None:

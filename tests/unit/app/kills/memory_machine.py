@@ -93,6 +93,7 @@ class MemorySysfs:
         machine = self._machine
         host = machine.kernel.links_of(machine.kernel.init_netns)
         return SysfsReading(
+            addresses=frozenset(hca.pci for hca in machine.hcas.values()),
             functions=tuple(_function(hca) for hca in machine.hcas.values()),
             hcas=tuple(_hca(h) for h in machine.hcas.values() if machine.at_home(h.name)),
             netdevs=tuple(
