@@ -243,7 +243,7 @@ def test_an_unprepare_that_does_nothing_is_noticed(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_kernel_that_loses_the_mtu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interface without the MTU that was asked for keeps the container from starting."""
+    """A container whose interface has less than was asked for starts, and the demo fails."""
     configure = FakeLinks.configure
 
     def without_mtu(
@@ -261,7 +261,7 @@ def test_a_kernel_that_loses_the_mtu_is_noticed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(FakeLinks, "configure", without_mtu)
     monkeypatch.setattr(FakeLinks, "add_pkey_child", small_child)
     ran = broken()
-    assert "ib-test2: ran\n  allocated: vf = pci-0000-3b-00-1-port1\n  WRONG: " in ran.out
+    assert "  WRONG: IB_DEVICE_VF: ib0v0.8001 has MTU 2044 of 4096\n" in ran.out
 
 
 def test_a_device_that_does_not_come_home_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
