@@ -76,9 +76,15 @@ class LinuxProcess:
 
     def netns(self) -> Netns:
         """Fulfil the port: what was opened by the number counts only if it still lives after."""
-        netns = LinuxNetns(_open(self._proc / str(self._pid) / "ns/net"))
-        if _has_ended(self._held):
-            netns.close()
+        netns = None
+        try:
+            netns = LinuxNetns(_open(self._proc / str(self._pid) / "ns/net"))
+        except KernelRefused:
+            if not _has_ended(self._held):  # a dead one's number may be nobody's now
+                raise
+        if netns is None or _has_ended(self._held):
+            if netns is not None:
+                netns.close()
             gone = ProcessLookupError(errno.ESRCH, "ended")
             raise _refused(f"process {self._pid} has ended", gone)
         return netns

@@ -116,6 +116,21 @@ def test_a_process_that_is_gone_is_esrch() -> None:
             NAMESPACES.of_process(pid)
 
 
+def test_a_held_process_that_is_gone_is_esrch() -> None:
+    """Whether or not its parent has taken notice of its end."""
+    ended = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    assert ended.stdin is not None
+    process = NAMESPACES.process(ended.pid)
+    process.netns().close()
+    ended.stdin.close()
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    for _ in range(2):
+        with refused_with(errno.ESRCH):
+            process.netns()
+        ended.wait()
+    process.close()
+
+
 def test_a_closed_namespace_cannot_be_used(pid: int) -> None:
     """It says so, and closing again does nothing."""
     netns = NAMESPACES.of_process(pid)
