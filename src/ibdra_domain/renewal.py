@@ -82,7 +82,9 @@ def with_home_of_now(
         device, index = at_home(port.device), port.pkey_index
         if device.name in pkey_tables:
             index = pkey_index_in(device, port.config, pkey_tables)
-        return replace(port, device=device, pkey_index=index)
+        # Their numbers are compared after the move, which gives them anew.
+        nodes = tuple(replace(n, rdma_device=device.rdma_device) for n in port.char_devices)
+        return replace(port, device=device, pkey_index=index, char_devices=nodes)
 
     return replace(
         claim,

@@ -11,7 +11,7 @@ from ibdra_adapters.simulation.profile import SimulatedHca
 from ibdra_domain.errors import AttachRefused, ConfigRefused, DeviceRefused
 from ibdra_domain.identifiers import PciAddress
 from ibdra_domain.ports.driver import ClaimRef
-from unit.app.app_node import OTHER_VF, VF, Node, ib_config
+from unit.app.app_node import VF, Node, ib_config
 
 VF_PCI = PciAddress("0000:3b:00.1")
 SPARE_PF = PciAddress("0000:d8:00.0")
@@ -42,6 +42,17 @@ def attach_at_last(node: Node, claim: ClaimRef) -> int:
         node.attach(claim, pid)
     node.attach(claim, pid)
     return pid
+
+
+def check_nodes(node: Node, admin: ClaimRef) -> None:
+    """See that an admin claim's spec has the VF's nodes of now, and no other's."""
+    device = node.kernel.devices[hca_of(node).name]
+    nodes = {(n.path, n.major, n.minor) for n in node.kernel.nodes_of(device)}
+    given = {
+        (each["path"], each["major"], each["minor"])
+        for each in node.spec(admin)["devices"][0]["containerEdits"]["deviceNodes"]
+    }
+    assert nodes == given
 
 
 def test_another_place_of_the_pkey_is_told_before_a_container_starts(node: Node) -> None:
@@ -111,6 +122,19 @@ def test_after_a_reboot_the_answer_is_by_what_the_devices_are_now(node: Node) ->
     assert ("mlx5_7",) == fresh.kernel.visible(fresh.kernel.processes[pid])
 
 
+def test_a_device_that_was_named_anew_is_told_by_its_name(node: Node) -> None:
+    """A driver's reset may give another; nothing has moved when the start is refused."""
+    claim = node.prepared(VF)
+    hca = hca_of(node)
+    node.container.machine().unplug(hca.pci)
+    node.container.machine().plug(replace(hca, name="mlx5_7"), up=True)
+
+    pid = attach_at_last(node, claim)
+
+    assert ("mlx5_7",) == node.kernel.visible(node.kernel.processes[pid])
+    assert "NCCL_IB_HCA==mlx5_7:1" in told(node, claim)
+
+
 def test_a_device_that_has_gone_is_not_answered_for_from_the_record(node: Node) -> None:
     """Asked again before any container started, the driver looks again."""
     claim = node.prepared(VF)
@@ -130,14 +154,21 @@ def test_admin_access_has_its_devices_nodes_after_any_move(node: Node) -> None:
         node.attach(holder, pid)
     machine.plug(spare, up=True)
 
-    device = node.kernel.devices["mlx5_0v0"]
-    nodes = {(n.path, n.major, n.minor) for n in node.kernel.nodes_of(device)}
-    given = {
-        (each["path"], each["major"], each["minor"])
-        for each in node.spec(admin)["devices"][0]["containerEdits"]["deviceNodes"]
-    }
-    assert nodes == given
-    assert [None] == node.unprepare(node.prepared(OTHER_VF))
+    check_nodes(node, admin)
+
+
+def test_admin_access_has_its_devices_nodes_after_it_came_home(node: Node) -> None:
+    """The way back gives numbers anew as well."""
+    admin = node.prepared(VF, admin=True)
+    holder = node.prepared(VF)
+    node.attach(holder, node.kernel.start_process())
+    before = told(node, admin)
+    node.container.machine().unplug(SPARE_PF)
+
+    assert [None] == node.unprepare(holder)
+
+    assert before != told(node, admin)
+    check_nodes(node, admin)
 
 
 def test_admin_access_is_looked_after_whenever_the_machine_changes(node: Node) -> None:
@@ -152,7 +183,5 @@ def test_admin_access_is_looked_after_whenever_the_machine_changes(node: Node) -
 
     node.container.watching().look()
 
-    now = told(node, admin)
-    assert before != now
-    for each in node.kernel.nodes_of(node.kernel.devices[vf.name]):
-        assert f'"minor": {each.minor}' in now
+    assert before != told(node, admin)
+    check_nodes(node, admin)
